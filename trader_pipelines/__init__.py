@@ -1,0 +1,1 @@
+"""Market data and signals for quant teams, on Dagster."""

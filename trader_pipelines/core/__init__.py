@@ -1,0 +1,1 @@
+"""Pure functions on polars frames and small value types: no I/O, no Dagster."""

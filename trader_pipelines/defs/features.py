@@ -1,0 +1,232 @@
+"""Features known in time, and labels: what the market did next."""
+
+from datetime import timedelta
+
+import dagster as dg
+import polars as pl
+import psycopg
+
+from trader_pipelines.core.certificates import Status, worst
+from trader_pipelines.core.features import FEATURES, audit, compute_features, feature_version
+from trader_pipelines.core.features.compute import feature_schema
+from trader_pipelines.core.instruments import VenueSpec
+from trader_pipelines.core.labels import LABELS, triple_barrier
+from trader_pipelines.defs import partitions
+from trader_pipelines.defs.bars import MINUTE
+from trader_pipelines.defs.pictures import table
+from trader_pipelines.defs.work import (
+    RESEARCH,
+    Symbols,
+    common,
+    has_partitions,
+    readable_failures,
+    schema,
+    stored,
+    stored_anywhere,
+    tell,
+)
+from trader_pipelines.platform import Platform
+from trader_pipelines.stores import datasets
+from trader_pipelines.stores.datasets import Key, Lineage
+from trader_pipelines.stores.manifest import DatasetEntry
+
+GROUP = "features"
+FEATURES_SET, LABELS_SET = "features", "labels"
+LABELS_VERSION = "1"
+
+LABEL_COLUMNS = {
+    "ts": "when the decision could be taken, UTC",
+    "label": "1 up, -1 down, 0 exactly flat",
+    "touched": "the barrier that was reached first: upper, lower, both within one bar, or time",
+    "exit_return": "log return from the decision to the exit",
+    "ts_exit": "when the label became known, UTC",
+}
+
+
+def features(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+    """Features and labels of a venue, and the check for look-ahead."""
+    shared = common(venue, GROUP, RESEARCH, partitions.daily(venue))
+    explained = {"ts": "the moment at which every value is known, UTC"}
+    explained |= {
+        f.name: f"{f.formula} [{f.unit}; {f.look_back} bars; {f.source}]" for f in FEATURES
+    }
+
+    @dg.asset(
+        name=FEATURES_SET,
+        code_version=feature_version(),
+        deps=[dg.AssetDep([venue.name, "bars"], partition_mapping=partitions.day_and_day_before())],
+        description=f"{len(FEATURES)} features of minute bars, each from the registry with "
+        "formula, unit, look-back and source. The day before warms the look-backs.",
+        metadata={"dagster/column_schema": schema(feature_schema(), explained)},
+        kinds={"parquet", "polars"},
+        **shared,
+    )
+    def build_features(
+        context: dg.AssetExecutionContext, config: Symbols, platform: dg.ResourceParam[Platform]
+    ) -> None:
+        root = platform.settings.cold_root
+        with readable_failures(), platform.connect() as connection:
+            for day, instruments in stored(connection, venue, MINUTE, context, config):
+                rows, frames = [], []
+                for instrument in instruments:
+                    key = Key(FEATURES_SET, venue.name, instrument.symbol, day)
+                    bars, warm_up, entries = bars_of(connection, platform, key)
+                    frame = compute_features(bars, warm_up)
+                    status = worst(Status(entry.status) for entry in entries)
+                    inputs = {f"{MINUTE} {entry.day}": entry.sha256 for entry in entries}
+                    synthetic = any(entry.synthetic for entry in entries)
+                    lineage = Lineage(feature_version(), status, synthetic, inputs)
+                    datasets.put(connection, root, key, frame, lineage)
+                    frames.append(frame)
+                    rows.append(
+                        {
+                            "symbol": instrument.symbol,
+                            "rows": frame.height,
+                            "first": str(frame["ts"].min())[:19] if frame.height else None,
+                            "warm from the day before": len(entries) > 1,
+                            "built on": str(status),
+                        }
+                    )
+                tell(
+                    context,
+                    platform,
+                    day,
+                    rows,
+                    count=sum(frame.height for frame in frames),
+                    distribution=table(distribution(pl.concat(frames))),
+                )
+
+    @dg.asset(
+        name=LABELS_SET,
+        code_version=LABELS_VERSION,
+        deps=[dg.AssetDep([venue.name, "bars"], partition_mapping=partitions.same_day())],
+        description="Triple-barrier labels: which of an upper, a lower and a time barrier the "
+        "price reached first. They never cross the day's end.",
+        metadata={"dagster/column_schema": schema(LABELS, LABEL_COLUMNS)},
+        kinds={"parquet", "polars"},
+        **shared,
+    )
+    def build_labels(
+        context: dg.AssetExecutionContext, config: Symbols, platform: dg.ResourceParam[Platform]
+    ) -> None:
+        settings = platform.settings
+        with readable_failures(), platform.connect() as connection:
+            for day, instruments in stored(connection, venue, MINUTE, context, config):
+                rows, count = [], 0
+                for instrument in instruments:
+                    place = (venue.name, instrument.symbol, day)
+                    bars, entry = datasets.get(connection, settings.cold_root, Key(MINUTE, *place))
+                    frame = triple_barrier(
+                        bars, settings.label_horizon, settings.label_width, settings.label_look_back
+                    )
+                    lineage = Lineage(
+                        f"{LABELS_VERSION}-{settings.label_horizon}m-{settings.label_width}"
+                        f"-{settings.label_look_back}",
+                        entry.status,
+                        entry.synthetic,
+                        {MINUTE: entry.sha256},
+                    )
+                    datasets.put(
+                        connection, settings.cold_root, Key(LABELS_SET, *place), frame, lineage
+                    )
+                    count += frame.height
+                    share = frame.select(
+                        up=(pl.col("label") == 1).mean(),
+                        down=(pl.col("label") == -1).mean(),
+                        flat=(pl.col("label") == 0).mean(),
+                        timed_out=(pl.col("touched").cast(pl.String) == "time").mean(),
+                    ).row(0, named=True)
+                    rows.append(
+                        {"symbol": instrument.symbol, "rows": frame.height, **share}
+                        | {"built on": entry.status}
+                    )
+                tell(
+                    context,
+                    platform,
+                    day,
+                    rows,
+                    count=count,
+                    horizon_minutes=settings.label_horizon,
+                    width=settings.label_width,
+                )
+
+    @dg.asset_check(
+        asset=build_features,
+        name="finite_and_known_in_time",
+        blocking=True,
+        description="Every stored value is finite, equals what the bars give now, and does not "
+        "change when the future is cut off or poisoned.",
+    )
+    def finite_and_known_in_time(
+        context: dg.AssetCheckExecutionContext,
+        config: Symbols,
+        platform: dg.ResourceParam[Platform],
+    ) -> dg.AssetCheckResult:
+        audited, wrong = 0, []
+        with readable_failures(), platform.connect() as connection:
+            keys = (
+                stored(connection, venue, FEATURES_SET, context, config)
+                if has_partitions(context)
+                else stored_anywhere(connection, venue, FEATURES_SET)
+            )
+            for day, instruments in keys:
+                for instrument in instruments:
+                    key = Key(FEATURES_SET, venue.name, instrument.symbol, day)
+                    found = faults(connection, platform, key)
+                    audited += 1
+                    wrong += [
+                        {"symbol": instrument.symbol, "day": day.isoformat(), "what": what}
+                        for what in found
+                    ]
+        return dg.AssetCheckResult(
+            passed=not wrong,
+            description=f"{len(FEATURES)} features of {audited} symbol-days audited, "
+            f"{len(wrong)} faults",
+            metadata={"audited": audited, "faults": table(wrong[:50])},
+        )
+
+    return [build_features, build_labels, finite_and_known_in_time]
+
+
+def bars_of(
+    connection: psycopg.Connection, platform: Platform, key: Key
+) -> tuple[pl.DataFrame, pl.DataFrame | None, list[DatasetEntry]]:
+    """Minute bars of a symbol's day, of the day before where there are any, and their entries."""
+    root = platform.settings.cold_root
+    today = Key(MINUTE, key.venue, key.symbol, key.day)
+    yesterday = Key(MINUTE, key.venue, key.symbol, key.day - timedelta(days=1))
+    bars, entry = datasets.get(connection, root, today)
+    if datasets.find(connection, yesterday) is None:
+        return bars, None, [entry]
+    warm_up, before = datasets.get(connection, root, yesterday)
+    return bars, warm_up, [before, entry]
+
+
+def faults(connection: psycopg.Connection, platform: Platform, key: Key) -> list[str]:
+    """What is wrong with a stored day of features; nothing when all is well."""
+    frame, entry = datasets.get(connection, platform.settings.cold_root, key)
+    bars, warm_up, _ = bars_of(connection, platform, key)
+    found = [
+        f"{name} holds {bad} values that are not finite"
+        for name in frame.columns[1:]
+        if (bad := int((~frame[name].is_finite()).sum()) + frame[name].null_count())
+    ]
+    if entry.code_version != feature_version():
+        return [*found, f"built by features {entry.code_version}, this is {feature_version()}"]
+    if not compute_features(bars, warm_up).equals(frame):
+        found.append("the bars have changed since these features were built")
+    return found + [str(leak) for leak in audit(bars, warm_up)]
+
+
+def distribution(frame: pl.DataFrame) -> list[dict[str, object]]:
+    """Mean, deviation and range of every feature, for a person."""
+    return [
+        {
+            "feature": name,
+            "mean": frame[name].mean(),
+            "deviation": frame[name].std(),
+            "least": frame[name].min(),
+            "most": frame[name].max(),
+        }
+        for name in frame.columns[1:]
+    ]

@@ -1,0 +1,282 @@
+"""Ticks: hot in Postgres under a certificate, cold in Parquet once the copy is proven."""
+
+from datetime import date
+
+import dagster as dg
+import psycopg
+
+from trader_pipelines.core.certificates import Certificate, Status, certify
+from trader_pipelines.core.errors import TraderError
+from trader_pipelines.core.instruments import Instrument, VenueSpec
+from trader_pipelines.core.trades import TRADES, content_hash
+from trader_pipelines.defs import partitions
+from trader_pipelines.defs.pictures import table
+from trader_pipelines.defs.work import (
+    MARKET_DATA,
+    Symbols,
+    common,
+    days,
+    failure,
+    has_partitions,
+    listed,
+    readable_failures,
+    schema,
+    stored,
+    stored_anywhere,
+    tell,
+)
+from trader_pipelines.platform import Platform
+from trader_pipelines.stores import datasets, hot, manifest
+from trader_pipelines.stores.datasets import Key, Lineage
+from trader_pipelines.venues.base import Venue
+
+GROUP = "ticks"
+COLD = "cold_ticks"
+HOT_VERSION, COLD_VERSION = "1", "1"
+
+COLUMNS = {
+    "id": "the venue's identity of the print; unique in a symbol",
+    "ts_event": "the venue's clock, UTC",
+    "price": "price times 10 to the power of the symbol's price scale, exact",
+    "size": "base quantity times 10 to the power of the symbol's size scale, exact",
+    "side": "the aggressor: 1 buyer, -1 seller, 0 not told",
+    "fills": "single trades that the print stands for",
+}
+
+
+def ticks(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+    """Assets and checks of a venue's ticks."""
+    origin = "synthetic" if venue.synthetic else venue.source
+    shared = common(venue, GROUP, MARKET_DATA, partitions.daily(venue))
+    metadata = {"dagster/column_schema": schema(TRADES, COLUMNS)}
+
+    @dg.asset(
+        name="hot_ticks",
+        description=f"Trades of {venue.name} ({origin}) in Postgres, one certificate a symbol and "
+        "day: complete, healed, or incomplete with the missing ranges named.",
+        kinds={"postgres", origin.split("_")[0]},
+        code_version=HOT_VERSION,
+        metadata=metadata,
+        **shared,
+    )
+    def hot_ticks(
+        context: dg.AssetExecutionContext, config: Symbols, platform: dg.ResourceParam[Platform]
+    ) -> None:
+        errors: list[TraderError] = []
+        with readable_failures(), platform.connect() as connection:
+            source = platform.venue(venue)
+            done: dict[date, list[Certificate]] = {day: [] for day in days(context)}
+            for day, instrument in listed(venue, context, config):
+                try:
+                    done[day].append(ingest(connection, source, instrument, day))
+                except TraderError as error:
+                    # The other symbols' trades are worth having; the run fails at its end.
+                    context.log.error(f"{instrument.id} on {day}: {error}")
+                    errors.append(error)
+                if instrument == venue.on(day, tuple(config.symbols))[-1]:
+                    tell(
+                        context,
+                        platform,
+                        day,
+                        [_row(certificate) for certificate in done[day]],
+                        count=sum(certificate.count for certificate in done[day]),
+                        synthetic=venue.synthetic,
+                    )
+        if errors:
+            raise failure(errors)
+
+    @dg.asset(
+        name=COLD,
+        deps=[hot_ticks],
+        description="The same trades as Parquet: written, read back, and matched with the "
+        "certificate by count and content hash before the manifest names the file.",
+        kinds={"parquet"},
+        code_version=COLD_VERSION,
+        metadata=metadata,
+        **shared,
+    )
+    def cold_ticks(
+        context: dg.AssetExecutionContext, config: Symbols, platform: dg.ResourceParam[Platform]
+    ) -> None:
+        with readable_failures(), platform.connect() as connection:
+            for day in days(context):
+                rows, count = [], 0
+                for certificate in manifest.get_certificates(
+                    connection, venue.name, symbols=config.symbols or None, first=day, last=day
+                ):
+                    instrument = venue.instrument(certificate.symbol)
+                    entry = freeze(connection, platform, instrument, certificate)
+                    count += entry.rows
+                    rows.append(
+                        {
+                            "symbol": entry.symbol,
+                            "trades": entry.rows,
+                            "bytes": entry.bytes,
+                            "bytes a trade": entry.bytes / max(entry.rows, 1),
+                            "certificate": entry.status,
+                            "file": entry.path.rsplit("/", 1)[-1],
+                        }
+                    )
+                tell(context, platform, day, rows, count=count)
+
+    @dg.asset_check(
+        asset=hot_ticks,
+        name="certificates_are_complete",
+        blocking=True,
+        description="Every symbol of the day's universe has a certificate. A missing one stops "
+        "what is built on it; an incomplete one warns and names the missing ids.",
+    )
+    def certificates_are_complete(
+        context: dg.AssetCheckExecutionContext,
+        config: Symbols,
+        platform: dg.ResourceParam[Platform],
+    ) -> dg.AssetCheckResult:
+        with readable_failures(), platform.connect() as connection:
+            if not has_partitions(context):
+                found = manifest.get_certificates(connection, venue.name)
+                return certificates_result(found, [])
+            wanted = list(listed(venue, context, config))
+            span = days(context)
+            found = manifest.get_certificates(
+                connection,
+                venue.name,
+                symbols=config.symbols or None,
+                first=min(span),
+                last=max(span),
+            )
+            there = {(certificate.day, certificate.symbol) for certificate in found}
+            lacking = [f"{i.symbol} on {day}" for day, i in wanted if (day, i.symbol) not in there]
+            return certificates_result(found, lacking)
+
+    @dg.asset_check(
+        asset=cold_ticks,
+        name="cold_equals_hot",
+        blocking=True,
+        description="The cold file holds what the hot table holds, by count and content hash: "
+        "both are read again.",
+    )
+    def cold_equals_hot(
+        context: dg.AssetCheckExecutionContext,
+        config: Symbols,
+        platform: dg.ResourceParam[Platform],
+    ) -> dg.AssetCheckResult:
+        compared, differing = 0, []
+        with readable_failures(), platform.connect() as connection:
+            keys = (
+                stored(connection, venue, COLD, context, config)
+                if has_partitions(context)
+                else stored_anywhere(connection, venue, COLD)
+            )
+            for day, instruments in keys:
+                for instrument in instruments:
+                    key = Key(COLD, venue.name, instrument.symbol, day)
+                    warm = hot.read_day(connection, instrument, day)
+                    cold, _ = datasets.get(connection, platform.settings.cold_root, key)
+                    compared += 1
+                    if content_hash(warm) != content_hash(cold):
+                        differing.append(
+                            {
+                                "symbol": instrument.symbol,
+                                "day": day.isoformat(),
+                                "hot trades": warm.height,
+                                "cold trades": cold.height,
+                            }
+                        )
+        return dg.AssetCheckResult(
+            passed=not differing,
+            description=f"{compared} symbol-days compared, {len(differing)} differ",
+            metadata={"compared": compared, "differing": table(differing)},
+        )
+
+    return [hot_ticks, cold_ticks, certificates_are_complete, cold_equals_hot]
+
+
+def ingest(
+    connection: psycopg.Connection, source: Venue, instrument: Instrument, day: date
+) -> Certificate:
+    """Fetch a symbol's day and commit it with its certificate, both or neither."""
+    fetched = source.fetch_day(instrument, day)
+    certificate = certify(
+        fetched.trades,
+        venue=instrument.venue,
+        symbol=instrument.symbol,
+        day=day,
+        source=fetched.source,
+        synthetic=source.synthetic,
+        reconciled=fetched.reconciled,
+        sequential=source.sequential_ids,
+        void_ids=fetched.void_ids,
+    )
+    with connection.transaction():
+        hot.write_day(connection, instrument, day, fetched.trades)
+        manifest.put_certificate(connection, certificate)
+    return certificate
+
+
+def freeze(
+    connection: psycopg.Connection,
+    platform: Platform,
+    instrument: Instrument,
+    certificate: Certificate,
+) -> manifest.DatasetEntry:
+    """Copy a certified day from hot to cold, proven against the certificate."""
+    trades = hot.read_day(connection, instrument, certificate.day)
+    if content_hash(trades) != certificate.content_hash:
+        raise TraderError(
+            f"the hot table holds {trades.height} trades, not the {certificate.count} certified",
+            where=f"hot_ticks, {instrument.id} on {certificate.day}",
+            remedy="materialize hot_ticks of that day again; nothing was written to cold",
+        )
+    return datasets.put(
+        connection,
+        platform.settings.cold_root,
+        Key(COLD, instrument.venue, instrument.symbol, certificate.day),
+        trades,
+        Lineage(
+            COLD_VERSION,
+            certificate.status,
+            certificate.synthetic,
+            {"hot_ticks": certificate.content_hash},
+        ),
+        content_hash=certificate.content_hash,
+        about={
+            "price_scale": str(instrument.price_scale),
+            "size_scale": str(instrument.size_scale),
+            "source": certificate.source,
+        },
+    )
+
+
+def certificates_result(found: list[Certificate], lacking: list[str]) -> dg.AssetCheckResult:
+    """What the check says: complete, or which ids, or which whole days are missing."""
+    holes = [c for c in found if c.status is Status.INCOMPLETE]
+    if lacking:
+        said = f"no certificate for {', '.join(lacking[:5])}" + (" …" if len(lacking) > 5 else "")
+    elif holes:
+        said = "; ".join(f"{c.symbol} on {c.day} lacks {c.describe_missing()}" for c in holes[:5])
+    else:
+        said = f"{len(found)} certificates, all complete"
+    return dg.AssetCheckResult(
+        passed=not lacking and not holes,
+        # A named hole warns and travels with what is built on the day; an unproven day stops it.
+        severity=dg.AssetCheckSeverity.ERROR if lacking else dg.AssetCheckSeverity.WARN,
+        description=said,
+        metadata={
+            "certificates": len(found),
+            "incomplete": table([_row(certificate) for certificate in holes]),
+            "without certificate": table([{"which": name} for name in lacking]),
+        },
+    )
+
+
+def _row(certificate: Certificate) -> dict[str, object]:
+    return {
+        "symbol": certificate.symbol,
+        "day": certificate.day.isoformat(),
+        "trades": certificate.count,
+        "first id": str(certificate.first_id),
+        "last id": str(certificate.last_id),
+        "certificate": str(certificate.status),
+        "missing": certificate.describe_missing() or None,
+        "source": certificate.source,
+    }

@@ -1,0 +1,233 @@
+"""Typed settings: `TRADER_*` from the environment, venues and symbols from a universe file."""
+
+import os
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from trader_pipelines.core.errors import SettingsError
+from trader_pipelines.core.instruments import Instrument, Universe, VenueSpec
+
+PREFIX = "TRADER_"
+PACKAGED_UNIVERSE = Path(__file__).with_name("universe.yaml")
+
+#: `TRADER_*` names that other parts of the project read (the tests' tapes).
+_FOREIGN = {"TRADER_MARKET_DATA"}
+_SECRET = {"database_url"}
+
+
+def _disk_only(url: str) -> str:
+    if "://" in url and not url.startswith("file:///"):
+        raise ValueError("only a folder or file:///… is supported")
+    return url
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with the embedded default of each part."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    home: Path = Field(Path(".trader"), description="Where everything embedded is kept")
+    universe: Path = Field(PACKAGED_UNIVERSE, description="Venues and symbols")
+    database_url: SecretStr | None = Field(
+        None, description="Postgres or TimescaleDB in place of the embedded one"
+    )
+    postgres_bin: Path | None = Field(
+        None, description="Folder of Postgres binaries for the embedded server"
+    )
+    cold_url: Annotated[str, AfterValidator(_disk_only)] | None = Field(
+        None, description="Folder of the Parquet files (`HOME/cold`)"
+    )
+    archive_url: str = Field(
+        "https://data.binance.vision", description="Folder or http(s) base of the trade archive"
+    )
+    synthetic_seed: int = Field(7, ge=0, description="Seed of the synthetic market")
+    synthetic_effect: float = Field(
+        0.35, ge=0, le=1, description="Strength of its order-flow effect; 0 is unpredictable"
+    )
+    synthetic_trades: int = Field(
+        10_000, ge=100, le=5_000_000, description="Its trades a symbol and day, about"
+    )
+    label_horizon: int = Field(15, ge=1, le=720, description="Minutes to a label's time barrier")
+    label_width: float = Field(
+        1.0, gt=0, le=20, description="Barriers, in volatilities over the horizon"
+    )
+    label_look_back: int = Field(60, ge=5, le=720, description="Bars of the labels' volatility")
+    training_weeks: int = Field(4, ge=1, le=52, description="Weeks of days a model learns from")
+    model_seed: int = Field(7, ge=0, description="Seed of the model's fit")
+
+    @property
+    def cold_root(self) -> Path:
+        """Folder of the Parquet files."""
+        if self.cold_url is None:
+            return self.home / "cold"
+        return Path(self.cold_url.removeprefix("file://"))
+
+    @property
+    def models_root(self) -> Path:
+        """Folder of the model files."""
+        return self.home / "models"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Folder of the Dagster instance that `trader demo` and `make ui` share."""
+        return self.home / "dagster"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment, now.
+
+    Parameters
+    ----------
+    **overrides
+        Field values that win over the environment.
+
+    Raises
+    ------
+    SettingsError
+        Naming the variable, its value (unless it is a secret) and the remedy.
+    """
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in known | _FOREIGN:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+            raise SettingsError(
+                f"there is no setting {name}",
+                where=f"environment, {name}",
+                remedy=f"unset or rename it; {hint}",
+            )
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        key = str(first["loc"][0])
+        value = "(secret)" if key in _SECRET else repr(first["input"])
+        about = Settings.model_fields[key].description if key in Settings.model_fields else ""
+        raise SettingsError(
+            f"{key} = {value}: {first['msg']}",
+            where=f"environment, {PREFIX}{key.upper()}",
+            remedy=f"set it to a valid value or unset it ({about})",
+        ) from None
+
+
+def load_universe(path: Path = PACKAGED_UNIVERSE) -> Universe:
+    """Read venues and symbols from a YAML file.
+
+    Raises
+    ------
+    SettingsError
+        Naming the file, the key, the value and the remedy.
+    """
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"the universe file cannot be read: {error.strerror}",
+            where=str(path),
+            remedy="point TRADER_UNIVERSE at a readable file, or unset it for the packaged one",
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise SettingsError(
+            f"not YAML: {getattr(error, 'problem', None) or 'unreadable text'}",
+            where=f"{path}{line}",
+            remedy="mend the line",
+        ) from None
+    venues = _mapping(document, "venues", path, {"venues"})
+    return Universe({str(name): _venue(str(name), spec, path) for name, spec in venues.items()})
+
+
+_SOURCES = {"synthetic": True, "binance_archive": False}
+_SYMBOL_KEYS = {"since", "until", "tick_size", "lot_size", "dollar_bar"}
+
+
+def _wrong(path: Path, key: str, value: object, remedy: str) -> SettingsError:
+    return SettingsError(f"{key} = {value!r}", where=f"{path}, {key}", remedy=remedy)
+
+
+def _mapping(holder: Any, key: str, path: Path, allowed: set[str]) -> Mapping[Any, Any]:
+    name = key.rsplit(".", 1)[-1]
+    if not isinstance(holder, Mapping):
+        raise _wrong(path, key, holder, f"write a mapping with the key {name!r}")
+    for extra in holder:
+        if extra not in allowed:
+            parent = key.rsplit(".", 1)[0] + "." if "." in key else ""
+            raise _wrong(
+                path, f"{parent}{extra}", holder[extra], f"known keys: {', '.join(sorted(allowed))}"
+            )
+    value = holder.get(name)
+    if not isinstance(value, Mapping) or not value:
+        raise _wrong(path, key, value, "write a mapping with at least one entry")
+    return value
+
+
+def _venue(name: str, spec: Any, path: Path) -> VenueSpec:
+    key = f"venues.{name}"
+    if not name.isidentifier() or name != name.lower():
+        raise _wrong(path, key, name, "a venue's name is lower case letters, digits and _")
+    symbols = _mapping(spec, f"{key}.symbols", path, {"source", "symbols"})
+    source = spec.get("source")
+    if source not in _SOURCES:
+        raise _wrong(path, f"{key}.source", source, f"one of: {', '.join(_SOURCES)}")
+    instruments = {
+        str(symbol): _instrument(name, str(symbol), row, path) for symbol, row in symbols.items()
+    }
+    return VenueSpec(name, source, _SOURCES[source], instruments)
+
+
+def _instrument(venue: str, symbol: str, row: Any, path: Path) -> Instrument:
+    key = f"venues.{venue}.symbols.{symbol}"
+    if not symbol.isalnum() or symbol != symbol.upper():
+        raise _wrong(path, key, symbol, "a symbol is upper case letters and digits")
+    if not isinstance(row, Mapping):
+        raise _wrong(path, key, row, "write since, tick_size and lot_size")
+    for extra in row:
+        if extra not in _SYMBOL_KEYS:
+            raise _wrong(
+                path,
+                f"{key}.{extra}",
+                row[extra],
+                f"known keys: {', '.join(sorted(_SYMBOL_KEYS))}",
+            )
+    since = _day(row, "since", key, path)
+    until = _day(row, "until", key, path) if row.get("until") is not None else None
+    if until is not None and until < since:
+        raise _wrong(path, f"{key}.until", until.isoformat(), f"not before since ({since})")
+    return Instrument(
+        venue,
+        symbol,
+        tick_size=_step(row, "tick_size", key, path),
+        lot_size=_step(row, "lot_size", key, path),
+        since=since,
+        until=until,
+        dollar_bar=_step({"dollar_bar": 1_000_000, **row}, "dollar_bar", key, path),
+    )
+
+
+def _day(row: Mapping[Any, Any], name: str, key: str, path: Path) -> date:
+    value = row.get(name)
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise _wrong(path, f"{key}.{name}", value, "a day as YYYY-MM-DD") from None
+
+
+def _step(row: Mapping[Any, Any], name: str, key: str, path: Path) -> Decimal:
+    value = row.get(name)
+    try:
+        step = Decimal(str(value))
+    except InvalidOperation:
+        step = Decimal(0)
+    if not step.is_finite() or step <= 0 or step < Decimal("1e-12"):
+        raise _wrong(path, f"{key}.{name}", value, 'a positive number such as "0.01"')
+    return step

@@ -1,0 +1,1 @@
+"""Where things are kept: Postgres, Parquet, the model registry."""

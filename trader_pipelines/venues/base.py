@@ -1,0 +1,62 @@
+"""The protocol every venue keeps: give one symbol's whole day, or say exactly what is wrong."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Protocol
+
+import polars as pl
+
+from trader_pipelines.core.instruments import Instrument
+
+
+@dataclass(frozen=True, slots=True)
+class DayTrades:
+    """One symbol's day as a venue gave it.
+
+    Parameters
+    ----------
+    trades : DataFrame
+        Of schema `trader_pipelines.core.trades.TRADES`, strictly ascending by `id`, every stamp
+        inside the day.
+    source : str
+        Where it came from, for a person: a file's name, a generator and its seed. No secret.
+    reconciled : mapping
+        What the venue itself says of the day and was checked: archive checksum, rows.
+    void_ids : tuple of int
+        Ids that the venue itself declared void: no trades, and not missing.
+    """
+
+    trades: pl.DataFrame
+    source: str
+    reconciled: Mapping[str, str | int] = field(default_factory=dict)
+    void_ids: tuple[int, ...] = ()
+
+
+class Venue(Protocol):
+    """A source of trades."""
+
+    @property
+    def name(self) -> str:
+        """The venue's name in the universe, in asset keys and in instrument ids."""
+        ...
+
+    @property
+    def synthetic(self) -> bool:
+        """True when no market ever printed these trades."""
+        ...
+
+    @property
+    def sequential_ids(self) -> bool:
+        """Whether ids count up by one, so that a hole is a lost trade."""
+        ...
+
+    def fetch_day(self, instrument: Instrument, day: date) -> DayTrades:
+        """All trades of one UTC day.
+
+        Raises
+        ------
+        TraderError
+            Typed, when the day is missing, damaged, or holds what cannot be a trade.
+        """
+        ...
