@@ -24,6 +24,8 @@ _INSTANCE = """\
 # The Dagster instance of `trader demo` and `trader ui`: SQLite beside this file.
 telemetry:
   enabled: false
+nux:
+  enabled: false
 concurrency:
   runs:
     max_concurrent_runs: 2
@@ -262,7 +264,7 @@ def _model(
         "version": champion.version if champion else None,
         "candidate": candidate,
         "week": week.isoformat(),
-        "promoted": champion is not None and champion.version == candidate,
+        "promoted": champion is not None and champion.version is not None,
         "reason": champion.reason if champion else "not decided",
         "scores": asdict(score(own)) if own.height else None,
     }

@@ -65,7 +65,9 @@ def price_and_volume(
         volume.fill_between(
             stamps, frame["volume"].to_numpy() / 10**size_scale, color=GREY, step="mid", alpha=0.7
         )
-        volume.set_ylim(0, max(frame["volume"].to_numpy().max() / 10**size_scale, 1e-12) * 4)
+        # A few prints are a hundred times the rest; the strip shows the day, not the largest one.
+        usual = frame["volume"].quantile(0.99) or 1
+        volume.set_ylim(0, usual / 10**size_scale * 4)
         volume.set_yticks([])
         axes.set_zorder(volume.get_zorder() + 1)
         axes.patch.set_visible(False)

@@ -165,12 +165,12 @@ def last_row(symbol: str, frame: pl.DataFrame) -> dict[str, object]:
     last = frame.row(-1, named=True)
     return {
         "symbol": symbol,
-        "signals": frame.height,
-        "last at": str(last["ts"])[:16],
         "side": last["side"],
         "probability": last["probability"],
+        "at": str(last["ts"])[11:16],
         "horizon min": last["horizon_minutes"],
         "model": last["model_version"],
         "trades": last["certificate_status"],
         "synthetic": last["synthetic"],
+        "signals": frame.height,
     }
