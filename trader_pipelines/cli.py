@@ -179,7 +179,9 @@ def ui(port: int) -> None:
         pass
     home = platform.settings.dagster_home.resolve()
     dg = Path(sys.executable).with_name("dg")
+    # The servers may work in another folder than this one.
     os.environ["DAGSTER_HOME"] = str(home)
+    os.environ["TRADER_HOME"] = str(home.parent)
     click.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
     os.execv(  # noqa: S606 - the server takes this process over
         dg, [str(dg), "dev", "--port", str(port)]

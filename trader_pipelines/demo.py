@@ -252,7 +252,7 @@ def _model(
     from trader_pipelines.stores.datasets import POOL, Key
 
     if not what.weeks:
-        reason = "no model: a whole week from Monday to Sunday is needed to learn from"
+        reason = "a whole week from Monday to Sunday is needed to learn from"
         return {"version": None, "promoted": False, "reason": reason, "scores": None}
     week = what.weeks[-1]
     key = Key("oos_forecasts", what.venue.name, POOL, week)

@@ -6,17 +6,11 @@ from datetime import date, timedelta
 from trader_pipelines.core.errors import MissingDataError
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.venues.archive_csv import parse
-from trader_pipelines.venues.archive_files import (
-    PATIENCE,
-    Patience,
-    check_base,
-    read_files,
-    safe_location,
-    unzip,
-    verify_checksum,
-)
+from trader_pipelines.venues.archive_files import read_files, unzip, verify_checksum
+from trader_pipelines.venues.archive_place import check_base, safe_location
 from trader_pipelines.venues.base import DayTrades
 from trader_pipelines.venues.days import Today, check_day, utc_today
+from trader_pipelines.venues.patience import PATIENCE, Patience
 
 #: Where Binance itself publishes: https://github.com/binance/binance-public-data.
 BINANCE_PUBLIC_DATA = "https://data.binance.vision"

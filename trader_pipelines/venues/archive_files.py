@@ -6,83 +6,26 @@ import re
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from trader_pipelines.core.errors import (
     ChecksumError,
     DamagedFileError,
-    SettingsError,
     VenueUnreachableError,
 )
+from trader_pipelines.venues.archive_place import (
+    MAX_ZIP_BYTES,
+    folder,
+    too_large,
+)
+from trader_pipelines.venues.patience import Patience
 
 #: Larger than any day that was ever published (about 0.1 GB zipped, 0.5 GB of text); what claims
 #: more is a mistake or a zip bomb and must not fill the memory.
-MAX_ZIP_BYTES = 1 << 30
 MAX_CSV_BYTES = 1 << 31
 
 _AGAIN = "delete the file and fetch it and its .CHECKSUM again"
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long an http archive is waited for.
-
-    Parameters
-    ----------
-    attempts : int
-        Tries a file in all.
-    longest_wait : float
-        Cap of the jittered, doubling wait between tries, seconds.
-    timeout : float
-        For connecting, and for each pause within an answer, seconds.
-    """
-
-    attempts: int = 5
-    longest_wait: float = 20.0
-    timeout: float = 30.0
-
-
-PATIENCE = Patience()
-
-
-def check_base(base: str) -> None:
-    """Refuse a base that is neither a folder nor a file, http or https address.
-
-    Raises
-    ------
-    SettingsError
-        Saying which forms there are; the base itself is not repeated, it may hold a password.
-    """
-    try:
-        parts = urlsplit(base)
-        by_scheme = {
-            "http": bool(parts.hostname) and parts.port != 0,
-            "https": bool(parts.hostname) and parts.port != 0,
-            "file": parts.hostname in (None, "localhost") and parts.path.startswith("/"),
-        }
-        # A folder may look like an address: "C:\data" parses as one of scheme "c".
-        good = by_scheme.get(parts.scheme, bool(base) and "://" not in base)
-    except ValueError:
-        good = False
-    if not good:
-        raise SettingsError(
-            "the archive's base is neither a folder nor an address that can be read",
-            where="archive base",
-            remedy="give a folder, file:///folder, http://host/… or https://host/… that holds "
-            "data/spot/daily/aggTrades",
-        )
-
-
-def safe_location(base: str, path: str) -> str:
-    """Name a file of the archive without user, password or query of the base."""
-    parts = urlsplit(base)
-    if parts.scheme in ("http", "https"):
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}/{path}"
-    return str(_folder(base) / path)
 
 
 def read_files(base: str, paths: Sequence[str], patience: Patience) -> list[bytes | None]:
@@ -99,23 +42,14 @@ def read_files(base: str, paths: Sequence[str], patience: Patience) -> list[byte
         from trader_pipelines.venues.archive_http import get_files
 
         return get_files(base, paths, patience)
-    folder = _folder(base)
-    if not folder.is_dir():
+    here = folder(base)
+    if not here.is_dir():
         raise VenueUnreachableError(
             "the archive's folder is not there",
-            where=str(folder),
+            where=str(here),
             remedy="check the archive's base, or mount the disk that it lies on",
         )
-    return [_read(folder / path) for path in paths]
-
-
-def too_large(size: int, limit: int, where: str) -> DamagedFileError:
-    """Build the error for a file or member that claims to be impossibly large."""
-    return DamagedFileError(
-        f"it claims {size:,} bytes, more than the {limit:,} that a day can have",
-        where=where,
-        remedy="check where the file came from; it is not a day of Binance's archive",
-    )
+    return [_read(here / path) for path in paths]
 
 
 def verify_checksum(content: bytes, checksum: bytes, *, name: str, where: str) -> str:
@@ -184,10 +118,6 @@ def unzip(content: bytes, *, where: str) -> bytes:
             where=where,
             remedy=_AGAIN,
         ) from error
-
-
-def _folder(base: str) -> Path:
-    return Path(unquote(urlsplit(base).path) if base.startswith("file://") else base).expanduser()
 
 
 def _read(path: Path) -> bytes | None:

@@ -7,12 +7,12 @@ import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from trader_pipelines.core.errors import VenueUnreachableError
-from trader_pipelines.venues.archive_files import (
+from trader_pipelines.venues.archive_place import (
     MAX_ZIP_BYTES,
-    Patience,
     safe_location,
     too_large,
 )
+from trader_pipelines.venues.patience import Patience
 
 _REMEDY = (
     "check the network and the archive's address, try again later, or give a folder that holds "

@@ -3,7 +3,7 @@
 from datetime import date
 
 from trader_pipelines.core.trades import utc_day_bounds
-from trader_pipelines.venues.archive_files import Patience
+from trader_pipelines.venues.patience import Patience
 from trader_pipelines_tests.tapes import AggTrade
 
 DAY = date(2020, 11, 1)

@@ -18,7 +18,7 @@ from trader_pipelines.core.errors import (
 from trader_pipelines.core.trades import content_hash
 from trader_pipelines.venues import archive_http
 from trader_pipelines.venues.archive import BinanceArchive, archive_path
-from trader_pipelines.venues.archive_files import Patience
+from trader_pipelines.venues.patience import Patience
 from trader_pipelines_tests.tapes import INSTRUMENTS, checksum_of, to_csv, write_csv
 from trader_pipelines_tests.venues.made_up import DAY, QUICK, TRADES_OF_DAY
 from trader_pipelines_tests.venues.server import Server, serving
