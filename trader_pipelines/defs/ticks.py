@@ -73,7 +73,7 @@ def ticks(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefiniti
                     # The other symbols' trades are worth having; the run fails at its end.
                     context.log.error(f"{instrument.id} on {day}: {error}")
                     errors.append(error)
-                if instrument == venue.on(day, tuple(config.symbols))[-1]:
+                if done[day] and instrument == venue.on(day, tuple(config.symbols))[-1]:
                     tell(
                         context,
                         platform,
