@@ -33,34 +33,44 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    home: Path = Field(Path(".trader"), description="Where everything embedded is kept")
-    universe: Path = Field(PACKAGED_UNIVERSE, description="Venues and symbols")
+    home: Path = Field(default=Path(".trader"), description="Where everything embedded is kept")
+    universe: Path = Field(default=PACKAGED_UNIVERSE, description="Venues and symbols")
     database_url: SecretStr | None = Field(
-        None, description="Postgres or TimescaleDB in place of the embedded one"
+        default=None, description="Postgres or TimescaleDB in place of the embedded one"
     )
     postgres_bin: Path | None = Field(
-        None, description="Folder of Postgres binaries for the embedded server"
+        default=None, description="Folder of Postgres binaries for the embedded server"
     )
     cold_url: Annotated[str, AfterValidator(_disk_only)] | None = Field(
-        None, description="Folder of the Parquet files (`HOME/cold`)"
+        default=None, description="Folder of the Parquet files (`HOME/cold`)"
     )
     archive_url: str = Field(
-        "https://data.binance.vision", description="Folder or http(s) base of the trade archive"
+        default="https://data.binance.vision",
+        description="Folder or http(s) base of the trade archive",
     )
-    synthetic_seed: int = Field(7, ge=0, description="Seed of the synthetic market")
+    synthetic_seed: int = Field(default=7, ge=0, description="Seed of the synthetic market")
     synthetic_effect: float = Field(
-        0.35, ge=0, le=1, description="Strength of its order-flow effect; 0 is unpredictable"
+        default=0.35,
+        ge=0,
+        le=1,
+        description="Strength of its order-flow effect; 0 is unpredictable",
     )
     synthetic_trades: int = Field(
-        10_000, ge=100, le=5_000_000, description="Its trades a symbol and day, about"
+        default=10_000, ge=100, le=5_000_000, description="Its trades a symbol and day, about"
     )
-    label_horizon: int = Field(15, ge=1, le=720, description="Minutes to a label's time barrier")
+    label_horizon: int = Field(
+        default=15, ge=1, le=720, description="Minutes to a label's time barrier"
+    )
     label_width: float = Field(
-        1.0, gt=0, le=20, description="Barriers, in volatilities over the horizon"
+        default=1.0, gt=0, le=20, description="Barriers, in volatilities over the horizon"
     )
-    label_look_back: int = Field(60, ge=5, le=720, description="Bars of the labels' volatility")
-    training_weeks: int = Field(4, ge=1, le=52, description="Weeks of days a model learns from")
-    model_seed: int = Field(7, ge=0, description="Seed of the model's fit")
+    label_look_back: int = Field(
+        default=60, ge=5, le=720, description="Bars of the labels' volatility"
+    )
+    training_weeks: int = Field(
+        default=4, ge=1, le=52, description="Weeks of days a model learns from"
+    )
+    model_seed: int = Field(default=7, ge=0, description="Seed of the model's fit")
 
     @property
     def cold_root(self) -> Path:
