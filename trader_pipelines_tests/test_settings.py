@@ -3,6 +3,7 @@
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -32,8 +33,8 @@ def write(tmp_path: Path, document: object) -> Path:
 
 
 def changed(path: tuple[str, ...], value: object) -> dict[str, object]:
-    document = yaml.safe_load(yaml.safe_dump(GOOD))
-    place = document
+    document: dict[str, object] = yaml.safe_load(yaml.safe_dump(GOOD))
+    place: Any = document
     for name in path[:-1]:
         place = place[name]
     place[path[-1]] = value
