@@ -181,12 +181,20 @@ def _launch(
 
 
 def _failed(result: "dg.ExecuteInProcessResult", what: Plan) -> TraderError:
-    said = []
+    import dagster as dg
+
+    said = [
+        f"check {check.check_name} of {check.asset_key.to_user_string()}: {check.description}"
+        for check in result.get_asset_check_evaluations()
+        if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
+    ]
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
             told = data.user_failure_data.description if data.user_failure_data else None
             error = data.error
+            if error is not None and error.cls_name == "DagsterAssetCheckFailedError":
+                continue  # what the check found is told already
             while told is None and error is not None and error.cause is not None:
                 error = error.cause
             said.append(told or (error.message.strip() if error else "no reason was given"))

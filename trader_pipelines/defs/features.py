@@ -34,6 +34,10 @@ GROUP = "features"
 FEATURES_SET, LABELS_SET = "features", "labels"
 LABELS_VERSION = "1"
 
+FEATURE_COLUMNS = {
+    "ts": "the moment at which every value is known, UTC",
+    **{f.name: f"{f.formula} [{f.unit}; {f.look_back} bars; {f.source}]" for f in FEATURES},
+}
 LABEL_COLUMNS = {
     "ts": "when the decision could be taken, UTC",
     "label": "1 up, -1 down, 0 exactly flat",
@@ -46,10 +50,6 @@ LABEL_COLUMNS = {
 def features(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     """Features and labels of a venue, and the check for look-ahead."""
     shared = common(venue, GROUP, RESEARCH, partitions.daily(venue))
-    explained = {"ts": "the moment at which every value is known, UTC"}
-    explained |= {
-        f.name: f"{f.formula} [{f.unit}; {f.look_back} bars; {f.source}]" for f in FEATURES
-    }
 
     @dg.asset(
         name=FEATURES_SET,
@@ -57,7 +57,7 @@ def features(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefin
         deps=[dg.AssetDep([venue.name, "bars"], partition_mapping=partitions.day_and_day_before())],
         description=f"{len(FEATURES)} features of minute bars, each from the registry with "
         "formula, unit, look-back and source. The day before warms the look-backs.",
-        metadata={"dagster/column_schema": schema(feature_schema(), explained)},
+        metadata={"dagster/column_schema": schema(feature_schema(), FEATURE_COLUMNS)},
         kinds={"parquet", "polars"},
         **shared,
     )

@@ -11,7 +11,9 @@ import psycopg
 from trader_pipelines.core.certificates import worst
 from trader_pipelines.core.errors import MissingDataError
 from trader_pipelines.core.features import FEATURES, feature_version
+from trader_pipelines.core.features.compute import feature_schema
 from trader_pipelines.core.instruments import VenueSpec
+from trader_pipelines.core.labels import LABELS
 from trader_pipelines.core.learning.dataset import snapshot_hash, training_set
 from trader_pipelines.core.learning.gate import decide
 from trader_pipelines.core.learning.model import Model, Params, unseen_forecasts
@@ -19,9 +21,22 @@ from trader_pipelines.core.learning.scores import brier, reliability, score_by_s
 from trader_pipelines.core.learning.training import train_candidate
 from trader_pipelines.core.weeks import training_days
 from trader_pipelines.defs import partitions
-from trader_pipelines.defs.features import FEATURES_SET, LABELS_SET
+from trader_pipelines.defs.features import (
+    FEATURE_COLUMNS,
+    FEATURES_SET,
+    LABEL_COLUMNS,
+    LABELS_SET,
+)
 from trader_pipelines.defs.pictures import calibration, table
-from trader_pipelines.defs.work import RESEARCH, Symbols, common, days, readable_failures, tell
+from trader_pipelines.defs.work import (
+    RESEARCH,
+    Symbols,
+    common,
+    days,
+    readable_failures,
+    schema,
+    tell,
+)
 from trader_pipelines.platform import Platform
 from trader_pipelines.stores import datasets, manifest, model_files, models_table
 from trader_pipelines.stores.datasets import POOL, Key, Lineage
@@ -32,6 +47,38 @@ GROUP = "models"
 TRAINING, FORECASTS = "training_set", "oos_forecasts"
 TRAINING_VERSION, CANDIDATE_VERSION, CHAMPION_VERSION = "1", "1", "1"
 FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
+
+TRAINED_ON = {
+    "ts": pl.Datetime("ns", "UTC"),
+    "symbol": pl.String(),
+    **{name: dtype for name, dtype in feature_schema().items() if name != "ts"},
+    "up": pl.Int8(),
+    "exit_return": LABELS["exit_return"],
+    "ts_exit": LABELS["ts_exit"],
+}
+FORECAST = {
+    "ts": pl.Datetime("ns", "UTC"),
+    "symbol": pl.String(),
+    "up": pl.Int8(),
+    "p": pl.Float64(),
+    "base": pl.Float64(),
+    "fold": pl.Int32(),
+}
+CROWNED = {"venue": "text", "week": "date", "version": "text", "reason": "text", "decision": "json"}
+COLUMNS = {
+    **LABEL_COLUMNS,
+    **FEATURE_COLUMNS,
+    "symbol": "the symbol",
+    "up": "1 up, 0 down; rows that went nowhere are left out",
+    "p": "forecast probability of up, by a model that knew earlier days only",
+    "base": "forecast of the base rate: the share of ups among the rows that model knew",
+    "fold": "number of the walk-forward block",
+    "venue": "the venue",
+    "week": "the Monday of the week that was learned from",
+    "version": "the model that speaks from the next week on, none when none deserves it",
+    "reason": "why, for a person",
+    "decision": "the figures that it was decided on, and their limits",
+}
 
 
 def models(venue: VenueSpec, training_weeks: int) -> list[dg.AssetsDefinition]:
@@ -49,6 +96,7 @@ def models(venue: VenueSpec, training_weeks: int) -> list[dg.AssetsDefinition]:
         ],
         description=f"Features beside what happened next, all symbols, of {training_weeks} weeks "
         "up to the end of this one; named by the hash of its content.",
+        metadata={"dagster/column_schema": schema(TRAINED_ON, COLUMNS)},
         **shared,
     )
     def build_training_set(
@@ -82,7 +130,8 @@ def models(venue: VenueSpec, training_weeks: int) -> list[dg.AssetsDefinition]:
         code_version=CANDIDATE_VERSION,
         deps=[build_training_set],
         description="Boosted trees on the training set, calibrated and judged by walk-forward "
-        "forecasts of days that they had not seen.",
+        "forecasts of days that they had not seen. Its rows are these forecasts.",
+        metadata={"dagster/column_schema": schema(FORECAST, COLUMNS)},
         **shared,
     )
     def candidate_model(
@@ -117,6 +166,7 @@ def models(venue: VenueSpec, training_weeks: int) -> list[dg.AssetsDefinition]:
         deps=[candidate_model],
         description="The model whose probabilities become signals from the next week on: the "
         "candidate if it beats the base-rate forecast, and the champion before it, out of sample.",
+        metadata={"dagster/column_schema": schema(CROWNED, COLUMNS)},
         **shared,
     )
     def champion_model(
@@ -217,7 +267,7 @@ def train(
         feature_version=feature_version(),
         synthetic=snapshot.synthetic,
     )
-    sha256 = model_files.save(candidate.model, settings.models_root)
+    sha256 = keep(connection, platform, candidate.model)
     row = ModelRow(
         version=candidate.model.version,
         venue=venue.name,
@@ -243,6 +293,20 @@ def train(
         metadata={"model_version": row.version},
     )
     return row, candidate.oos
+
+
+def keep(connection: psycopg.Connection, platform: Platform, model: Model) -> str:
+    """Write a model's file and sweep away what a killed run left of it; its SHA-256."""
+    root = platform.settings.models_root
+    with connection.transaction():
+        # Two trainers of one model go one after the other: a torn file is never a living one's.
+        connection.execute(
+            "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"model {model.version}",)
+        )
+        sha256 = model_files.save(model, root)
+        for torn in root.glob(f".{model_files.path(root, sha256).name}.*.partial"):
+            torn.unlink(missing_ok=True)
+    return sha256
 
 
 def crown(

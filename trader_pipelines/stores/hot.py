@@ -12,27 +12,27 @@ from trader_pipelines.core.trades import TRADES
 
 # Advisory lock around the list of partitions; another kind, of two numbers, guards a symbol's day.
 _PARTITIONING = 0x7472_6164_6572_0002
-_POSTGRES_EPOCH = date(2000, 1, 1)
+POSTGRES_EPOCH = date(2000, 1, 1)
 _CHUNK = 1 << 17  # rows; 10 MB of buffer
 
-_COLUMNS = "day, instrument_id, id, ts_event, price, size, fills, side"
+COLUMNS = "day, instrument_id, id, ts_event, price, size, fills, side"
 
 # A row of COPY's binary format: the number of fields, then each with its length, big-endian.
 # https://www.postgresql.org/docs/current/sql-copy.html
-_WIDTHS = {"day": ">i4", "instrument": ">i4", "id": ">i8", "ts_event": ">i8"}
-_WIDTHS |= {"price": ">i8", "size": ">i8", "fills": ">i4", "side": ">i2"}
-_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_TRAILER = b"\xff\xff"
+WIDTHS = {"day": ">i4", "instrument": ">i4", "id": ">i8", "ts_event": ">i8"}
+WIDTHS |= {"price": ">i8", "size": ">i8", "fills": ">i4", "side": ">i2"}
+HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = b"\xff\xff"
 
 
 def _record(names: tuple[str, ...]) -> np.dtype[np.void]:
     fields = [("fields", ">i2")]
     for name in names:
-        fields += [(f"{name}_length", ">i4"), (name, _WIDTHS[name])]
+        fields += [(f"{name}_length", ">i4"), (name, WIDTHS[name])]
     return np.dtype(fields)
 
 
-_WRITTEN = _record(tuple(_WIDTHS))
+WRITTEN = _record(tuple(WIDTHS))
 
 
 def register(connection: psycopg.Connection, instrument: Instrument) -> int:
@@ -43,7 +43,7 @@ def register(connection: psycopg.Connection, instrument: Instrument) -> int:
     SettingsError
         When rows are kept on another grid of prices or sizes than the instrument has now.
     """
-    number = _registered(connection, instrument)
+    number = registered(connection, instrument)
     if number is None:
         connection.execute(
             "insert into instruments (venue, symbol, price_scale, size_scale) "
@@ -55,7 +55,7 @@ def register(connection: psycopg.Connection, instrument: Instrument) -> int:
                 instrument.size_scale,
             ),
         )
-        number = _registered(connection, instrument)
+        number = registered(connection, instrument)
     assert number is not None
     return number
 
@@ -86,7 +86,7 @@ def write_day(
     """
     _check(instrument, day, trades)
     # Partition first, symbol second, in every writer: two of one day never wait for one another.
-    _ensure_partition(connection, day)
+    ensure_partition(connection, day)
     number = register(connection, instrument)
     connection.execute("select pg_advisory_xact_lock(%s, %s)", (number, day.toordinal()))
     connection.execute("delete from hot_ticks where day = %s and instrument_id = %s", (day, number))
@@ -94,12 +94,12 @@ def write_day(
         return
     with (
         connection.cursor() as cursor,
-        cursor.copy(f"copy hot_ticks ({_COLUMNS}) from stdin (format binary)") as copy,
+        cursor.copy(f"copy hot_ticks ({COLUMNS}) from stdin (format binary)") as copy,
     ):
-        copy.write(_HEADER)
+        copy.write(HEADER)
         for chunk in trades.iter_slices(_CHUNK):
             copy.write(_encode(chunk, day, number))
-        copy.write(_TRAILER)
+        copy.write(TRAILER)
 
 
 def read_day(connection: psycopg.Connection, instrument: Instrument, day: date) -> pl.DataFrame:
@@ -110,7 +110,7 @@ def read_day(connection: psycopg.Connection, instrument: Instrument, day: date) 
     SettingsError
         See `register`.
     """
-    number = _registered(connection, instrument)
+    number = registered(connection, instrument)
     if number is None:
         return TRADES.to_frame()
     # A column as one value: the driver's Python runs once, not once a row; 6 times COPY's speed.
@@ -127,7 +127,7 @@ def read_day(connection: psycopg.Connection, instrument: Instrument, day: date) 
         ).fetchone()
     assert row is not None
     columns = {
-        name: np.frombuffer(value or b"", _WIDTHS[name])
+        name: np.frombuffer(value or b"", WIDTHS[name])
         for name, value in zip(TRADES, row, strict=True)
     }
     native = {
@@ -136,7 +136,7 @@ def read_day(connection: psycopg.Connection, instrument: Instrument, day: date) 
     return pl.DataFrame(native).cast(TRADES).sort("id")
 
 
-def _registered(connection: psycopg.Connection, instrument: Instrument) -> int | None:
+def registered(connection: psycopg.Connection, instrument: Instrument) -> int | None:
     row = connection.execute(
         "select instrument_id, price_scale, size_scale from instruments "
         "where venue = %s and symbol = %s",
@@ -159,11 +159,11 @@ def _registered(connection: psycopg.Connection, instrument: Instrument) -> int |
 
 def _encode(trades: pl.DataFrame, day: date, number: int) -> bytes:
     """Rows of COPY's binary format."""
-    rows = np.empty(trades.height, _WRITTEN)
-    rows["fields"] = len(_WIDTHS)
-    for name, width in _WIDTHS.items():
+    rows = np.empty(trades.height, WRITTEN)
+    rows["fields"] = len(WIDTHS)
+    for name, width in WIDTHS.items():
         rows[f"{name}_length"] = np.dtype(width).itemsize
-    rows["day"] = (day - _POSTGRES_EPOCH).days
+    rows["day"] = (day - POSTGRES_EPOCH).days
     rows["instrument"] = number
     for name in TRADES:
         rows[name] = trades[name].to_physical().to_numpy()
@@ -195,10 +195,15 @@ def _check(instrument: Instrument, day: date, trades: pl.DataFrame) -> None:
         )
 
 
-def _ensure_partition(connection: psycopg.Connection, day: date) -> None:
+def ensure_partition(connection: psycopg.Connection, day: date) -> None:
     name = f"hot_ticks_{day:%Y%m%d}"
+    # Looked up in the catalogue's rows: to_regclass asks a cache that, within a transaction, may
+    # not know yet of a partition that another one committed while we waited for the lock.
     look = """
-        select to_regclass(%s) is not null
+        select exists (
+            select from pg_inherits i join pg_class c on c.oid = i.inhrelid
+            where i.inhparent = 'hot_ticks'::regclass and c.relname = %s
+        )
             or (select relkind = 'r' from pg_class where oid = 'hot_ticks'::regclass)
     """  # an ordinary table is a hypertable, which makes its chunks itself
     if connection.execute(look, (name,)).fetchone() == (True,):
