@@ -1,0 +1,83 @@
+"""Sessions of an exchange: which days have one, and between which nanoseconds it lies."""
+
+from datetime import date, datetime, time, timedelta
+from functools import cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from trader_pipelines.core.errors import MissingDataError
+
+#: Hours of extended trading in New York, as Alpaca's data has them.
+#: https://docs.alpaca.markets/docs/orders-at-alpaca#extended-hours-trading
+_EXTENDED = {"XNYS": ("America/New_York", time(4), time(20))}
+_EARLY_CLOSE = time(13)
+_EARLY_END = time(17)
+_EPOCH = datetime(1970, 1, 1, tzinfo=ZoneInfo("UTC"))
+
+
+@cache
+def _calendar(name: str, first: date, last: date) -> Any:
+    import exchange_calendars
+
+    return exchange_calendars.get_calendar(name, start=first, end=last)
+
+
+def _covering(name: str, first: date, last: date) -> Any:
+    """A calendar of whole decades, so that neighbouring questions share one."""
+    low, high = first.year // 10 * 10, last.year // 10 * 10 + 9
+    return _calendar(name, date(max(low, 1990), 1, 1), date(high, 12, 31))
+
+
+def sessions(calendar: str, first: date, last: date) -> tuple[date, ...]:
+    """Days with a session, both ends included, ascending.
+
+    Parameters
+    ----------
+    calendar : str
+        A name of exchange_calendars: ``XNYS``.
+    """
+    found = _covering(calendar, first, last).sessions
+    return tuple(day for day in found.date.tolist() if first <= day <= last)
+
+
+def non_sessions(calendar: str, first: date, last: date) -> tuple[date, ...]:
+    """Days without a session, both ends included, ascending: weekends and holidays."""
+    trading = set(sessions(calendar, first, last))
+    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+    return tuple(day for day in days if day not in trading)
+
+
+def session_bounds(calendar: str, day: date, *, extended: bool = True) -> tuple[int, int]:
+    """First nanosecond of a session, and the first one after it, since the epoch (UTC).
+
+    Parameters
+    ----------
+    extended : bool
+        With the hours before the opening and after the close, where the calendar has them:
+        04:00 to 20:00 in New York, to 17:00 on half days.
+
+    Raises
+    ------
+    MissingDataError
+        On a day without a session.
+    """
+    schedule = _covering(calendar, day, day).schedule
+    found = schedule[schedule.index.date == day]
+    if found.empty:
+        raise MissingDataError(
+            f"{calendar} has no session on {day}, a {day:%A}",
+            where=f"calendar {calendar}, day {day}",
+            remedy="ask for a day on which the exchange is open",
+        )
+    opened, closed = (int(found[name].iloc[0].value) for name in ("open", "close"))
+    if not extended or calendar not in _EXTENDED:
+        return opened, closed
+    zone_name, begin, end = _EXTENDED[calendar]
+    zone = ZoneInfo(zone_name)
+    local_close = (_EPOCH + timedelta(microseconds=closed // 1000)).astimezone(zone).time()
+    end = _EARLY_END if local_close <= _EARLY_CLOSE else end
+    return _at(day, begin, zone), _at(day, end, zone)
+
+
+def _at(day: date, moment: time, zone: ZoneInfo) -> int:
+    return (datetime.combine(day, moment, zone) - _EPOCH) // timedelta(microseconds=1) * 1000
