@@ -15,7 +15,7 @@ from trader_pipelines.stores import manifest, parquet
 from trader_pipelines.stores.manifest import DatasetEntry
 
 #: Version of how frames are laid out in files; a reader refuses what it does not know.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: Stands for all symbols of a venue where they lie in one file. No symbol can have this name.
 POOL = "_pool"

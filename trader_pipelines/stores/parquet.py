@@ -1,7 +1,6 @@
 """Frames as Parquet files: content-addressed, compact, exact, readable by anyone's reader."""
 
 import hashlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -10,10 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from trader_pipelines.core.errors import ChecksumError, DamagedFileError, MissingDataError
+from trader_pipelines.stores.cold import encoding
 from trader_pipelines.stores.files import write_atomic
 
 SUFFIX = ".parquet"
-_ROW_GROUP = 131_072
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ def write(
     DiskFullError
         With nothing left behind.
     """
-    content = _encode(frame, about)
+    content = encoding.encode(frame, about)
     sha256 = hashlib.sha256(content).hexdigest()
     path = folder(dataset, venue, symbol, day) / f"{dataset}-{sha256[:16]}{SUFFIX}"
     write_atomic(root / path, content)
@@ -94,7 +93,7 @@ def read(root: Path, path: str, sha256: str) -> pl.DataFrame:
             remedy="restore it, or materialize its partition again",
         )
     try:
-        return pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
+        return encoding.decode(content)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DamagedFileError(
             f"not readable as Parquet: {error}",
@@ -118,37 +117,3 @@ def sweep(root: Path, path: str) -> list[str]:
             other.unlink(missing_ok=True)
             removed.append(other.name)
     return removed
-
-
-def _encode(frame: pl.DataFrame, about: Mapping[str, str]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = frame.to_arrow()
-    metadata = {key: str(value) for key, value in sorted(about.items())}
-    table = table.replace_schema_metadata(metadata)
-    delta = {
-        field.name: "DELTA_BINARY_PACKED"
-        for field in table.schema
-        if pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type)
-    }
-    words = [
-        field.name
-        for field in table.schema
-        if pa.types.is_dictionary(field.type)
-        or pa.types.is_string(field.type)
-        or pa.types.is_large_string(field.type)
-        or pa.types.is_string_view(field.type)
-    ]
-    sink = io.BytesIO()
-    pq.write_table(
-        table,
-        sink,
-        compression="zstd",
-        compression_level=3,
-        use_dictionary=words,
-        column_encoding=delta,
-        row_group_size=_ROW_GROUP,
-        version="2.6",
-    )
-    return sink.getvalue()
