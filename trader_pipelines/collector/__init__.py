@@ -1,0 +1,1 @@
+"""The live collector: a venue's stream into the hot store, holes refilled over REST."""

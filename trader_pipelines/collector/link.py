@@ -1,0 +1,137 @@
+"""One websocket connection: kept open, watched for silence, its frames queued as they come."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from trader_pipelines.collector.options import Options
+from trader_pipelines.venues.stream import Feed, Frame
+
+if TYPE_CHECKING:
+    import aiohttp
+
+STEADY = 10.0  # seconds after which a connection counts as a good one
+
+
+@dataclass
+class Inbox:
+    """Frames that wait to be stored; who brings more than it holds has to wait."""
+
+    limit: int
+    frames: list[Frame] = field(default_factory=list)
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self) -> list[Frame]:
+        """All that wait."""
+        taken, self.frames = self.frames, []
+        self.room.set()
+        return taken
+
+
+@dataclass
+class Link:
+    """A connection for some symbols and what has become of it."""
+
+    feed: Feed
+    symbols: Sequence[str]
+    inbox: Inbox
+    options: Options
+    connects: int = 0
+    open: bool = False
+    heard: float = 0.0
+    trouble: str = ""
+    cut: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Connect, read, and connect again, until the stop."""
+        import aiohttp
+
+        failures = 0
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while not stop.is_set():
+                begun = time.monotonic()
+                try:
+                    async with asyncio.timeout(15):
+                        ws = await session.ws_connect(
+                            self.feed.url,
+                            timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+                            max_msg_size=1 << 24,
+                        )
+                    try:
+                        await self._attend(ws, stop)
+                    finally:
+                        self.open = False
+                        await ws.close()
+                except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                    self.trouble = f"{type(error).__name__}: {error}"
+                if stop.is_set():
+                    return
+                steady = time.monotonic() - begun > STEADY
+                failures = 0 if steady else failures + 1
+                await pause(back_off(self.options, failures), stop)
+
+    async def _attend(
+        self, ws: "aiohttp.ClientWebSocketResponse[Any]", stop: asyncio.Event
+    ) -> None:
+        for message in self.feed.opening(self.symbols):
+            await ws.send_str(message)
+        self.connects += 1
+        self.open, self.heard, probed = True, time.monotonic(), False
+        self.cut.clear()
+        reading = asyncio.create_task(self._read(ws))
+        ends = [asyncio.create_task(event.wait()) for event in (stop, self.cut)]
+        try:
+            while True:
+                wait = self.options.silence / 8
+                done, _ = await asyncio.wait(
+                    [reading, *ends], timeout=wait, return_when="FIRST_COMPLETED"
+                )
+                if done:
+                    break
+                full = len(self.inbox.frames) >= self.inbox.limit
+                quiet = 0.0 if full else time.monotonic() - self.heard
+                if quiet > self.options.silence:
+                    self.trouble = f"no frame for {quiet:.1f} s"
+                    break
+                if quiet < self.options.silence / 2:
+                    probed = False
+                elif not probed:
+                    probed = True
+                    await ws.send_str(self.feed.probe())
+        finally:
+            for task in (reading, *ends):
+                task.cancel()
+            await asyncio.gather(reading, *ends, return_exceptions=True)
+
+    async def _read(self, ws: "aiohttp.ClientWebSocketResponse[Any]") -> None:
+        from aiohttp import WSMsgType
+
+        inbox, now = self.inbox, time.time_ns
+        async for message in ws:
+            if message.type is WSMsgType.TEXT:
+                self.heard = time.monotonic()
+                inbox.frames.append((now(), message.data))
+                if len(inbox.frames) >= inbox.limit:
+                    inbox.room.clear()
+                    await inbox.room.wait()
+                    self.heard = time.monotonic()
+        self.trouble = f"the venue closed the connection, code {ws.close_code}"
+
+
+def back_off(options: Options, failures: int) -> float:
+    """Seconds to wait after so many failures in a row: doubling, capped, jittered."""
+    longest = min(options.back_off_cap, options.back_off * 2.0 ** min(failures, 20))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+async def pause(seconds: float, stop: asyncio.Event) -> None:
+    """Sleep, unless it is time to stop."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
