@@ -31,7 +31,7 @@ check: $(VENV)/.tests  ## ruff, mypy, import rules, Dagster's own check of the d
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dg check defs
+	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dg check defs
 
 bench: $(VENV)/.tests  ## the benchmarks, each against its peer in the same run
 	@$(BIN)/python -m trader_pipelines_tests.bench

@@ -182,6 +182,8 @@ def ui(port: int) -> None:
     # The servers may work in another folder than this one.
     os.environ["DAGSTER_HOME"] = str(home)
     os.environ["TRADER_HOME"] = str(home.parent)
+    # dg warns of another environment than the one it stands in, or of none.
+    os.environ["VIRTUAL_ENV"] = sys.prefix
     click.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
     os.execv(  # noqa: S606 - the server takes this process over
         dg, [str(dg), "dev", "--port", str(port)]
