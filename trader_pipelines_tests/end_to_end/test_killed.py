@@ -23,7 +23,7 @@ from trader_pipelines_tests.end_to_end.nursery import Nursery, nurseries
 SHORT, LONG = "2024-01-09", "2024-01-16"
 STRETCHES = 12
 POINTS = 24
-MANY_POINTS = 120
+MANY_POINTS = 100
 
 #: Kinds of I/O that the chain does; each stage that has its own is named by what it writes.
 SEAMS = {
@@ -56,6 +56,7 @@ class World:
     """Two forking processes, databases for what they run, and the run that nobody killed."""
 
     last: str
+    persistent: bool
     lent: "SimpleQueue[Nursery]"
     folder: Path
     database: Callable[[str], Any]
@@ -66,21 +67,28 @@ class World:
         """Run the chain in a child, in a home of that name."""
         nursery = self.lent.get()
         try:
-            return nursery.run("chain", home=self.folder / name, url=url, last=self.last, **more)
+            return nursery.run(
+                "chain",
+                home=self.folder / name,
+                url=url,
+                last=self.last,
+                persistent=self.persistent,
+                **more,
+            )
         finally:
             self.lent.put(nursery)
 
-    def after_kills(self, *fatal: int, persistent: bool = False) -> "Outcome":
+    def after_kills(self, *fatal: int) -> "Outcome":
         """Kill the chain at these points, one run each, run it again, and look what is there."""
         name = "killed_" + "_".join(map(str, fatal))
         with self.database(name) as url:
             died = []
             for point in fatal:
-                signal, _ = self.chain(name, url, fatal=point, persistent=persistent)
+                signal, _ = self.chain(name, url, fatal=point)
                 if signal == SIGKILL:
                     died.append((self.folder / name / "last_words").read_text())
             killed = worlds.kept(self.folder / name, url)
-            self.chain(name, url, persistent=persistent)
+            self.chain(name, url)
             healed = worlds.kept(self.folder / name, url)
         return Outcome(died, killed != self.unharmed, worlds.differences(self.unharmed, healed))
 
@@ -132,7 +140,10 @@ def spread(passed: list[str], count: int) -> list[int]:
 
 
 @contextmanager
-def world(folder: Path, postgres: Server, template: str, last: str) -> Iterator[World]:
+def world(
+    folder: Path, postgres: Server, template: str, last: str, *, persistent: bool = False
+) -> Iterator[World]:
+    """Make a world; `persistent` keeps Dagster's instance between the runs, on disk."""
     server = postgres.url.rpartition("/")[0]
 
     @contextmanager
@@ -146,11 +157,19 @@ def world(folder: Path, postgres: Server, template: str, last: str) -> Iterator[
         lent: SimpleQueue[Nursery] = SimpleQueue()
         for worker in workers:
             lent.put(worker)
-        made = World(last, lent, folder, database, [], {})
+        made = World(last, persistent, lent, folder, database, [], {})
         with database("unharmed") as url:
             signal, passed = made.chain("unharmed", url, count=True)
             assert signal == 0
-            yield World(last, lent, folder, database, passed, worlds.kept(folder / "unharmed", url))
+            yield World(
+                last,
+                persistent,
+                lent,
+                folder,
+                database,
+                passed,
+                worlds.kept(folder / "unharmed", url),
+            )
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +184,9 @@ def short(
 def long(
     tmp_path_factory: pytest.TempPathFactory, postgres: Server, _template: str
 ) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("killed_long"), postgres, _template, LONG) as made:
+    with world(
+        tmp_path_factory.mktemp("killed_long"), postgres, _template, LONG, persistent=True
+    ) as made:
         yield made
 
 
@@ -258,7 +279,7 @@ def test_chain_killed_at_many_random_points_once_or_twice_equals_the_unharmed(lo
         for number in range(MANY_POINTS)
     ]
     with ThreadPoolExecutor(2) as pool:
-        outcomes = list(pool.map(lambda at: long.after_kills(*at, persistent=True), kills))
-    assert [outcome.died[0] for outcome in outcomes] == [long.passed[at[0] - 1] for at in kills]
+        outcomes = list(pool.map(lambda at: long.after_kills(*at), kills))
     odd = {at: outcome for at, outcome in zip(kills, outcomes, strict=True) if outcome.differences}
     assert odd == {}
+    assert [outcome.died[0] for outcome in outcomes] == [long.passed[at[0] - 1] for at in kills]

@@ -65,7 +65,7 @@ def test_demo_on_two_real_days_certifies_every_trade(
     assert row["model"] == {
         "version": None,
         "promoted": False,
-        "reason": "no model: a whole week from Monday to Sunday is needed to learn from",
+        "reason": "a whole week from Monday to Sunday is needed to learn from",
         "scores": None,
     }
     assert (row["signals"], row["last_signal"]) == (0, None)
