@@ -264,7 +264,7 @@ def _model(
         return {"version": None, "promoted": False, "reason": reason, "scores": None}
     week = what.weeks[-1]
     key = Key("oos_forecasts", what.venue.name, POOL, week)
-    forecasts, entry = datasets.get(connection, platform.settings.cold_root, key)
+    forecasts, entry = datasets.get(connection, platform.cold, key)
     champion = models_table.get_champion(connection, what.venue.name, week)
     own = forecasts.filter(pl.col("symbol") == symbol)
     candidate = str(entry.metadata["model_version"])
@@ -289,7 +289,7 @@ def _last_signal(
         return None
     last = spoken[-1]
     key = Key("signals", last.venue, last.symbol, last.day)
-    frame, _ = datasets.get(connection, platform.settings.cold_root, key)
+    frame, _ = datasets.get(connection, platform.cold, key)
     row = frame.row(-1, named=True)
     return {
         name: value.isoformat() if isinstance(value, datetime) else value

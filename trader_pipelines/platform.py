@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trader_pipelines.core.errors import SettingsError
 from trader_pipelines.core.instruments import Universe, VenueSpec
-from trader_pipelines.settings import Settings, load_settings, load_universe
+from trader_pipelines.settings import Settings, load_settings, load_universe, variable
 from trader_pipelines.venues.base import Venue
 
 if TYPE_CHECKING:
@@ -78,9 +80,60 @@ class Platform:
                 trades_per_day=self.settings.synthetic_trades,
                 name=spec.name,
             )
-        from trader_pipelines.venues.archive import BinanceArchive
+        if spec.source == "binance_archive":
+            from trader_pipelines.venues.archive import BinanceArchive
 
-        return BinanceArchive(self.settings.archive_url, name=spec.name)
+            return BinanceArchive(self.settings.archive_url, name=spec.name)
+        if spec.source == "binance_rest":
+            from trader_pipelines.venues.binance import Binance
+
+            return Binance(spec.name, self.settings.binance_url)
+        if spec.source == "ccxt":
+            from trader_pipelines.venues.ccxt_capabilities import capabilities
+            from trader_pipelines.venues.ccxt_venue import CcxtVenue
+
+            exchange = str(spec.options["exchange"])
+            can = capabilities(exchange, spec.options.get("capabilities", {}))
+            return CcxtVenue(can, spec.name)
+        from trader_pipelines.venues.alpaca import Alpaca
+
+        key, secret = self.alpaca_keys(needed=spec.source == "alpaca")
+        return Alpaca(
+            spec.name,
+            key,
+            secret,
+            self.settings.alpaca_base_url,
+            crypto=spec.source == "alpaca_crypto",
+            feed=self.settings.alpaca_feed,
+            paper=self.settings.alpaca_paper,
+            spool=self.settings.home / "spool",
+            limit=self.settings.alpaca_requests,
+        )
+
+    def alpaca_keys(self, *, needed: bool) -> tuple[str, str]:
+        """Alpaca's key and secret, empty where there are none.
+
+        Raises
+        ------
+        SettingsError
+            When they are needed and one is not set.
+        """
+        found = {}
+        for name in ("alpaca_api_key", "alpaca_api_secret"):
+            value = getattr(self.settings, name)
+            found[name] = value.get_secret_value() if value is not None else ""
+            if needed and not found[name]:
+                raise SettingsError(
+                    f"{variable(name)} is not set, and Alpaca gives equities to accounts only",
+                    where=f"environment, {variable(name)}",
+                    remedy="set ALPACA_API_KEY and ALPACA_API_SECRET; a paper account's will do",
+                )
+        return found["alpaca_api_key"], found["alpaca_api_secret"]
+
+    @property
+    def cold(self) -> Path:
+        """Where the Parquet files are kept."""
+        return self.settings.cold_root
 
 
 #: Databases whose schema this process has checked.

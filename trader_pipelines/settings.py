@@ -6,20 +6,20 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trader_pipelines.core.errors import SettingsError
-from trader_pipelines.core.instruments import Instrument, Universe, VenueSpec
+from trader_pipelines.core.instruments import UTC_DAYS, Instrument, Universe, VenueSpec
 
 PREFIX = "TRADER_"
 PACKAGED_UNIVERSE = Path(__file__).with_name("universe.yaml")
 
 #: `TRADER_*` names that other parts of the project read (the tests' tapes).
 _FOREIGN = {"TRADER_MARKET_DATA"}
-_SECRET = {"database_url"}
+_SECRET = {"database_url", "ALPACA_API_KEY", "ALPACA_API_SECRET"}
 
 
 def _disk_only(url: str) -> str:
@@ -31,7 +31,9 @@ def _disk_only(url: str) -> str:
 class Settings(BaseSettings):
     """Everything that can be set, with the embedded default of each part."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, populate_by_name=True
+    )
 
     home: Path = Field(default=Path(".trader"), description="Where everything embedded is kept")
     universe: Path = Field(default=PACKAGED_UNIVERSE, description="Venues and symbols")
@@ -47,6 +49,33 @@ class Settings(BaseSettings):
     archive_url: str = Field(
         default="https://data.binance.vision",
         description="Folder or http(s) base of the trade archive",
+    )
+    binance_url: str | None = Field(
+        default=None, description="Base of Binance's REST API in place of its own"
+    )
+    binance_stream_url: str = Field(
+        default="wss://stream.binance.com:9443/ws", description="Binance's websocket of trades"
+    )
+    alpaca_api_key: SecretStr | None = Field(
+        default=None, validation_alias="ALPACA_API_KEY", description="Key of an Alpaca account"
+    )
+    alpaca_api_secret: SecretStr | None = Field(
+        default=None, validation_alias="ALPACA_API_SECRET", description="Its secret"
+    )
+    alpaca_base_url: str | None = Field(
+        default=None,
+        validation_alias="ALPACA_BASE_URL",
+        description="Base of Alpaca's APIs in place of its own",
+    )
+    alpaca_stream_url: str | None = Field(
+        default=None, description="Base of Alpaca's websockets in place of its own"
+    )
+    alpaca_feed: Literal["sip", "iex"] = Field(
+        default="sip", description="Equities of all exchanges (`sip`, by subscription) or of `iex`"
+    )
+    alpaca_paper: bool = Field(default=True, description="Whether the key is of a paper account")
+    alpaca_requests: int = Field(
+        default=200, ge=1, le=10_000, description="Requests a minute that Alpaca's plan allows"
     )
     synthetic_seed: int = Field(default=7, ge=0, description="Seed of the synthetic market")
     synthetic_effect: float = Field(
@@ -90,6 +119,12 @@ class Settings(BaseSettings):
         return self.home / "dagster"
 
 
+def variable(field: str) -> str:
+    """Name of the environment variable that sets a field."""
+    alias = Settings.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else f"{PREFIX}{field.upper()}"
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment, now.
 
@@ -103,7 +138,7 @@ def load_settings(**overrides: Any) -> Settings:
     SettingsError
         Naming the variable, its value (unless it is a secret) and the remedy.
     """
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    known = {variable(name) for name in Settings.model_fields}
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and name not in known | _FOREIGN:
             near = get_close_matches(name, known, n=1)
@@ -119,10 +154,12 @@ def load_settings(**overrides: Any) -> Settings:
         first = error.errors(include_url=False, include_context=False)[0]
         key = str(first["loc"][0])
         value = "(secret)" if key in _SECRET else repr(first["input"])
-        about = Settings.model_fields[key].description if key in Settings.model_fields else ""
+        by_name = {variable(name): field for name, field in Settings.model_fields.items()}
+        name = key if key in by_name else f"{PREFIX}{key.upper()}"
+        about = by_name[name].description if name in by_name else ""
         raise SettingsError(
             f"{key} = {value}: {first['msg']}",
-            where=f"environment, {PREFIX}{key.upper()}",
+            where=f"environment, {name}",
             remedy=f"set it to a valid value or unset it ({about})",
         ) from None
 
@@ -157,7 +194,15 @@ def load_universe(path: Path = PACKAGED_UNIVERSE) -> Universe:
     return Universe({str(name): _venue(str(name), spec, path) for name, spec in venues.items()})
 
 
-_SOURCES = {"synthetic": True, "binance_archive": False}
+#: What a source's trading days are.
+_SOURCES = {
+    "synthetic": UTC_DAYS,
+    "binance_archive": UTC_DAYS,
+    "binance_rest": UTC_DAYS,
+    "alpaca": "XNYS",
+    "alpaca_crypto": UTC_DAYS,
+    "ccxt": UTC_DAYS,
+}
 _SYMBOL_KEYS = {"since", "until", "tick_size", "lot_size", "dollar_bar"}
 
 
@@ -185,20 +230,39 @@ def _venue(name: str, spec: Any, path: Path) -> VenueSpec:
     key = f"venues.{name}"
     if not name.isidentifier() or name != name.lower():
         raise _wrong(path, key, name, "a venue's name is lower case letters, digits and _")
-    symbols = _mapping(spec, f"{key}.symbols", path, {"source", "symbols"})
-    source = spec.get("source")
+    source = spec.get("source") if isinstance(spec, Mapping) else None
+    options = {"exchange", "capabilities"} if source == "ccxt" else set()
+    symbols = _mapping(spec, f"{key}.symbols", path, {"source", "symbols", *options})
     if source not in _SOURCES:
         raise _wrong(path, f"{key}.source", source, f"one of: {', '.join(_SOURCES)}")
+    told = {name: spec[name] for name in sorted(options) if name in spec}
+    if source == "ccxt":
+        _check_exchange(told, key, path)
     instruments = {
         str(symbol): _instrument(name, str(symbol), row, path) for symbol, row in symbols.items()
     }
-    return VenueSpec(name, source, _SOURCES[source], instruments)
+    return VenueSpec(
+        name, source, source == "synthetic", instruments, _SOURCES[source], options=told
+    )
+
+
+def _check_exchange(told: Mapping[str, Any], key: str, path: Path) -> None:
+    from trader_pipelines.venues.ccxt_capabilities import capabilities
+
+    exchange, stated = told.get("exchange"), told.get("capabilities", {})
+    if not isinstance(exchange, str) or not exchange.isidentifier():
+        raise _wrong(path, f"{key}.exchange", exchange, "ccxt's name of an exchange: kraken")
+    try:
+        capabilities(exchange, stated)
+    except ValueError as error:
+        raise _wrong(path, f"{key}.capabilities", stated, str(error)) from None
 
 
 def _instrument(venue: str, symbol: str, row: Any, path: Path) -> Instrument:
     key = f"venues.{venue}.symbols.{symbol}"
-    if not symbol.isalnum() or symbol != symbol.upper():
-        raise _wrong(path, key, symbol, "a symbol is upper case letters and digits")
+    # A class of shares has a point: BRK.B.
+    if not symbol.replace(".", "").isalnum() or symbol != symbol.upper() or symbol[0] == ".":
+        raise _wrong(path, key, symbol, "a symbol is upper case letters, digits and points")
     if not isinstance(row, Mapping):
         raise _wrong(path, key, row, "write since, tick_size and lot_size")
     for extra in row:

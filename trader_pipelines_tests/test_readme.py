@@ -3,17 +3,18 @@
 import re
 from pathlib import Path
 
-from trader_pipelines.settings import PREFIX, Settings
+from trader_pipelines.settings import Settings, variable
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_readme_settings_table_names_every_setting_with_its_meaning() -> None:
-    rows = dict(re.findall(r"^\| `(TRADER_\w+)` \| .*? \| (.*) \|$", README, re.MULTILINE))
+    rows = dict(
+        re.findall(r"^\| `((?:TRADER|ALPACA)_\w+)` \| .*? \| (.*) \|$", README, re.MULTILINE)
+    )
     assert rows == {
-        f"{PREFIX}{name.upper()}": field.description
-        for name, field in Settings.model_fields.items()
+        variable(name): field.description for name, field in Settings.model_fields.items()
     }
 
 

@@ -68,6 +68,26 @@ class VenueUnreachableError(TraderError):
     """A venue or archive that does not answer."""
 
 
+class KeyRefusedError(TraderError):
+    """A venue that refuses the key, the address or the region it is asked from."""
+
+
+class EntitlementError(TraderError):
+    """A key that is good, but not for the feed that was asked for."""
+
+
+class ClockError(TraderError):
+    """The clocks of this machine and of the venue are too far apart."""
+
+
+class VenueBannedError(VenueUnreachableError):
+    """A venue that has banned this address for asking too often, until a time that it told."""
+
+
+class BadAnswerError(BadTradeError):
+    """An answer with status 200 that cannot be what was asked for, each time it was asked."""
+
+
 class DiskFullError(TraderError):
     """No room to write; nothing was half-written."""
 

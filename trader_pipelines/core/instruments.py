@@ -1,11 +1,15 @@
 """What can be traded: instruments, the venues that list them, and the universe of a day."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from trader_pipelines.core.errors import UnknownSymbolError
+
+#: The calendar of a venue that never closes: a trading day is a UTC day.
+UTC_DAYS = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +61,28 @@ class Instrument:
 
 @dataclass(frozen=True, slots=True)
 class VenueSpec:
-    """A venue as the universe file states it: its kind of source and its instruments."""
+    """A venue as the universe file states it.
+
+    Parameters
+    ----------
+    name, source : str
+        ``binance``; the kind of source that its trades come from.
+    synthetic : bool
+        True when no market ever printed them.
+    instruments : mapping
+        By symbol.
+    calendar : str
+        What its trading days are: ``UTC``, or a calendar of exchange_calendars such as ``XNYS``.
+    options : mapping
+        What the source has to know besides: ``exchange`` of ccxt and what that can do.
+    """
 
     name: str
     source: str
     synthetic: bool
     instruments: Mapping[str, Instrument]
+    calendar: str = UTC_DAYS
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def first_day(self) -> date:

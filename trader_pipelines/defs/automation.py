@@ -7,9 +7,9 @@ import dagster as dg
 
 from trader_pipelines.core.instruments import VenueSpec
 from trader_pipelines.core.weeks import week_of
-from trader_pipelines.defs.bars import MINUTE
-from trader_pipelines.defs.ticks import COLD
 from trader_pipelines.platform import Platform
+from trader_pipelines.steps.bars import MINUTE
+from trader_pipelines.steps.ticks import COLD
 
 if TYPE_CHECKING:
     # Dagster does not export the name of what its own `define_asset_job` returns.
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     )
 
 #: Hour (UTC) at which the day before is whole: a generator's at once, an archive's by the morning.
-_DAY_CLOSES_AT = {"synthetic": 0, "binance_archive": 8}
+_DAY_CLOSES_AT = {
+    "synthetic": 0,
+    "binance_archive": 8,
+    "binance_rest": 0,
+    "ccxt": 0,
+    "alpaca": 6,
+    "alpaca_crypto": 0,
+}
 
 TICKS = ("hot_ticks", "cold_ticks")
 BUILT = ("bars", "features", "labels", "signals")

@@ -7,7 +7,6 @@ from trader_pipelines.core.dollar_bars import dollar_bars
 from trader_pipelines.core.instruments import VenueSpec
 from trader_pipelines.defs import partitions
 from trader_pipelines.defs.pictures import price_and_volume, table
-from trader_pipelines.defs.ticks import COLD
 from trader_pipelines.defs.work import (
     MARKET_DATA,
     Symbols,
@@ -21,12 +20,12 @@ from trader_pipelines.defs.work import (
     tell,
 )
 from trader_pipelines.platform import Platform
+from trader_pipelines.steps.bars import BARS_VERSION, DOLLAR, MINUTE
+from trader_pipelines.steps.ticks import COLD
 from trader_pipelines.stores import datasets
 from trader_pipelines.stores.datasets import Key, Lineage
 
 GROUP = "bars"
-MINUTE, DOLLAR = "minute_bars", "dollar_bars"
-CODE_VERSION = "1"
 
 COLUMNS = {
     "ts_open": "start of the bar, UTC",
@@ -52,7 +51,7 @@ def bars(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefinitio
     @dg.asset(
         name="bars",
         kinds={"parquet", "polars"},
-        code_version=CODE_VERSION,
+        code_version=BARS_VERSION,
         deps=[dg.AssetDep([venue.name, COLD], partition_mapping=partitions.same_day())],
         description="Minute bars with VWAP, trade count, buy and sell volume, equal to the venue's "
         "own to the last digit; and dollar bars, one for each notional that the universe names.",
@@ -62,7 +61,7 @@ def bars(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefinitio
     def build(
         context: dg.AssetExecutionContext, config: Symbols, platform: dg.ResourceParam[Platform]
     ) -> None:
-        root = platform.settings.cold_root
+        root = platform.cold
         with readable_failures(), platform.connect() as connection:
             for day, instruments in stored(connection, venue, COLD, context, config):
                 rows, shown = [], {}
@@ -70,7 +69,7 @@ def bars(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefinitio
                     place = (venue.name, instrument.symbol, day)
                     trades, ticks = datasets.get(connection, root, Key(COLD, *place))
                     inputs = {COLD: str(ticks.content_hash)}
-                    lineage = Lineage(CODE_VERSION, ticks.status, ticks.synthetic, inputs)
+                    lineage = Lineage(BARS_VERSION, ticks.status, ticks.synthetic, inputs)
                     by_minute = minute_bars(trades, instrument)
                     by_dollar = dollar_bars(trades, instrument)
                     about = {
@@ -111,7 +110,7 @@ def bars(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefinitio
         config: Symbols,
         platform: dg.ResourceParam[Platform],
     ) -> dg.AssetCheckResult:
-        root = platform.settings.cold_root
+        root = platform.cold
         compared, wrong = 0, []
         with readable_failures(), platform.connect() as connection:
             keys = (

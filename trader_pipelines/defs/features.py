@@ -1,18 +1,14 @@
 """Features known in time, and labels: what the market did next."""
 
-from datetime import timedelta
-
 import dagster as dg
 import polars as pl
-import psycopg
 
 from trader_pipelines.core.certificates import Status, worst
-from trader_pipelines.core.features import FEATURES, audit, compute_features, feature_version
+from trader_pipelines.core.features import FEATURES, compute_features, feature_version
 from trader_pipelines.core.features.compute import feature_schema
 from trader_pipelines.core.instruments import VenueSpec
 from trader_pipelines.core.labels import LABELS, triple_barrier
 from trader_pipelines.defs import partitions
-from trader_pipelines.defs.bars import MINUTE
 from trader_pipelines.defs.pictures import table
 from trader_pipelines.defs.work import (
     RESEARCH,
@@ -26,13 +22,18 @@ from trader_pipelines.defs.work import (
     tell,
 )
 from trader_pipelines.platform import Platform
+from trader_pipelines.steps.bars import MINUTE
+from trader_pipelines.steps.features import (
+    FEATURES_SET,
+    LABELS_SET,
+    LABELS_VERSION,
+    bars_of,
+    faults,
+)
 from trader_pipelines.stores import datasets
 from trader_pipelines.stores.datasets import Key, Lineage
-from trader_pipelines.stores.manifest import DatasetEntry
 
 GROUP = "features"
-FEATURES_SET, LABELS_SET = "features", "labels"
-LABELS_VERSION = "1"
 
 FEATURE_COLUMNS = {
     "ts": "the moment at which every value is known, UTC",
@@ -64,7 +65,7 @@ def features(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefin
     def build_features(
         context: dg.AssetExecutionContext, config: Symbols, platform: dg.ResourceParam[Platform]
     ) -> None:
-        root = platform.settings.cold_root
+        root = platform.cold
         with readable_failures(), platform.connect() as connection:
             for day, instruments in stored(connection, venue, MINUTE, context, config):
                 rows, frames = [], []
@@ -115,7 +116,7 @@ def features(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefin
                 rows, count = [], 0
                 for instrument in instruments:
                     place = (venue.name, instrument.symbol, day)
-                    bars, entry = datasets.get(connection, settings.cold_root, Key(MINUTE, *place))
+                    bars, entry = datasets.get(connection, platform.cold, Key(MINUTE, *place))
                     frame = triple_barrier(
                         bars, settings.label_horizon, settings.label_width, settings.label_look_back
                     )
@@ -126,9 +127,7 @@ def features(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefin
                         entry.synthetic,
                         {MINUTE: entry.sha256},
                     )
-                    datasets.put(
-                        connection, settings.cold_root, Key(LABELS_SET, *place), frame, lineage
-                    )
+                    datasets.put(connection, platform.cold, Key(LABELS_SET, *place), frame, lineage)
                     count += frame.height
                     share = frame.select(
                         up=(pl.col("label") == 1).mean(),
@@ -186,36 +185,6 @@ def features(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefin
         )
 
     return [build_features, build_labels, finite_and_known_in_time]
-
-
-def bars_of(
-    connection: psycopg.Connection, platform: Platform, key: Key
-) -> tuple[pl.DataFrame, pl.DataFrame | None, list[DatasetEntry]]:
-    """Minute bars of a symbol's day, of the day before where there are any, and their entries."""
-    root = platform.settings.cold_root
-    today = Key(MINUTE, key.venue, key.symbol, key.day)
-    yesterday = Key(MINUTE, key.venue, key.symbol, key.day - timedelta(days=1))
-    bars, entry = datasets.get(connection, root, today)
-    if datasets.find(connection, yesterday) is None:
-        return bars, None, [entry]
-    warm_up, before = datasets.get(connection, root, yesterday)
-    return bars, warm_up, [before, entry]
-
-
-def faults(connection: psycopg.Connection, platform: Platform, key: Key) -> list[str]:
-    """What is wrong with a stored day of features; nothing when all is well."""
-    frame, entry = datasets.get(connection, platform.settings.cold_root, key)
-    bars, warm_up, _ = bars_of(connection, platform, key)
-    found = [
-        f"{name} holds {bad} values that are not finite"
-        for name in frame.columns[1:]
-        if (bad := int((~frame[name].is_finite()).sum()) + frame[name].null_count())
-    ]
-    if entry.code_version != feature_version():
-        return [*found, f"built by features {entry.code_version}, this is {feature_version()}"]
-    if not compute_features(bars, warm_up).equals(frame):
-        found.append("the bars have changed since these features were built")
-    return found + [str(leak) for leak in audit(bars, warm_up)]
 
 
 def distribution(frame: pl.DataFrame) -> list[dict[str, object]]:

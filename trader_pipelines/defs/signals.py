@@ -1,19 +1,12 @@
 """Signals: the champion's calibrated probability for every minute, with all it rests on."""
 
-from datetime import date
-
 import dagster as dg
 import polars as pl
-import psycopg
 
-from trader_pipelines.core.certificates import Status, worst
 from trader_pipelines.core.instruments import VenueSpec
-from trader_pipelines.core.learning.model import Model, predict
-from trader_pipelines.core.signals import SIGNALS, Provenance, make_signals
-from trader_pipelines.core.weeks import champion_week
+from trader_pipelines.core.learning.model import Model
+from trader_pipelines.core.signals import SIGNALS
 from trader_pipelines.defs import partitions
-from trader_pipelines.defs.features import FEATURES_SET
-from trader_pipelines.defs.models import load
 from trader_pipelines.defs.pictures import probabilities
 from trader_pipelines.defs.work import (
     RESEARCH,
@@ -26,13 +19,12 @@ from trader_pipelines.defs.work import (
     tell,
 )
 from trader_pipelines.platform import Platform
-from trader_pipelines.stores import datasets, manifest, models_table
-from trader_pipelines.stores.datasets import Key, Lineage
+from trader_pipelines.steps.features import FEATURES_SET
+from trader_pipelines.steps.signals import SIGNALS_SET, SIGNALS_VERSION, champion, speak
+from trader_pipelines.stores.datasets import Key
 from trader_pipelines.stores.models_table import ModelRow
 
 GROUP = "signals"
-SIGNALS_SET = "signals"
-CODE_VERSION = "1"
 
 COLUMNS = {
     "ts": "when the decision could be taken: all it rests on was known, UTC",
@@ -56,7 +48,7 @@ def signals(venue: VenueSpec) -> list[dg.AssetsDefinition]:
     @dg.asset(
         name=SIGNALS_SET,
         kinds={"parquet", "scikitlearn"},
-        code_version=CODE_VERSION,
+        code_version=SIGNALS_VERSION,
         deps=[
             dg.AssetDep([venue.name, FEATURES_SET], partition_mapping=partitions.same_day()),
             dg.AssetDep(
@@ -99,63 +91,6 @@ def signals(venue: VenueSpec) -> list[dg.AssetsDefinition]:
                 )
 
     return [build]
-
-
-def champion(
-    connection: psycopg.Connection,
-    platform: Platform,
-    venue: VenueSpec,
-    day: date,
-    loaded: dict[str, tuple[ModelRow, Model]],
-) -> tuple[ModelRow, Model] | None:
-    """The model that speaks on a day, from `loaded` if it is there; None without a champion."""
-    crowned = models_table.get_champion(connection, venue.name, champion_week(day))
-    if crowned is None or crowned.version is None:
-        return None
-    if crowned.version not in loaded:
-        row = models_table.get_model(connection, crowned.version)
-        assert row is not None, "a foreign key keeps a champion's model"
-        loaded[crowned.version] = row, load(connection, platform, crowned.version)
-    return loaded[crowned.version]
-
-
-def speak(
-    connection: psycopg.Connection,
-    platform: Platform,
-    key: Key,
-    speaker: tuple[ModelRow, Model] | None,
-) -> pl.DataFrame:
-    """Make and keep the signals of one symbol and day."""
-    root = platform.settings.cold_root
-    features, entry = datasets.get(
-        connection, root, Key(FEATURES_SET, key.venue, key.symbol, key.day)
-    )
-    certificate = manifest.get_certificate(connection, key.venue, key.symbol, key.day)
-    frame, status, synthetic, version = SIGNALS.to_frame(), entry.status, entry.synthetic, "none"
-    if speaker is not None:
-        row, model = speaker
-        version = row.version
-        status = worst((Status(entry.status), Status(row.status)))
-        synthetic = entry.synthetic or row.synthetic
-        frame = make_signals(
-            predict(model, features),
-            features["ts"],
-            symbol=key.symbol,
-            horizon_minutes=int(row.params["horizon_minutes"]),
-            model_version=version,
-            model_synthetic=row.synthetic,
-            provenance=Provenance(
-                certificate.source if certificate else "unknown",
-                entry.synthetic,
-                Status(status),
-                entry.code_version,
-            ),
-        )
-    lineage = Lineage(
-        CODE_VERSION, status, synthetic, {FEATURES_SET: entry.sha256, "model": version}
-    )
-    datasets.put(connection, root, key, frame, lineage)
-    return frame
 
 
 def last_row(symbol: str, frame: pl.DataFrame) -> dict[str, object]:

@@ -3,11 +3,10 @@
 from datetime import date
 
 import dagster as dg
-import psycopg
 
-from trader_pipelines.core.certificates import Certificate, Status, certify
+from trader_pipelines.core.certificates import Certificate, Status
 from trader_pipelines.core.errors import TraderError
-from trader_pipelines.core.instruments import Instrument, VenueSpec
+from trader_pipelines.core.instruments import VenueSpec
 from trader_pipelines.core.trades import TRADES, content_hash
 from trader_pipelines.defs import partitions
 from trader_pipelines.defs.pictures import table
@@ -26,13 +25,11 @@ from trader_pipelines.defs.work import (
     tell,
 )
 from trader_pipelines.platform import Platform
+from trader_pipelines.steps.ticks import COLD, COLD_VERSION, HOT_VERSION, freeze, ingest
 from trader_pipelines.stores import datasets, hot, manifest
-from trader_pipelines.stores.datasets import Key, Lineage
-from trader_pipelines.venues.base import Venue
+from trader_pipelines.stores.datasets import Key
 
 GROUP = "ticks"
-COLD = "cold_ticks"
-HOT_VERSION, COLD_VERSION = "1", "1"
 
 COLUMNS = {
     "id": "the venue's identity of the print; unique in a symbol",
@@ -171,7 +168,7 @@ def ticks(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefiniti
                 for instrument in instruments:
                     key = Key(COLD, venue.name, instrument.symbol, day)
                     warm = hot.read_day(connection, instrument, day)
-                    cold, _ = datasets.get(connection, platform.settings.cold_root, key)
+                    cold, _ = datasets.get(connection, platform.cold, key)
                     compared += 1
                     if content_hash(warm) != content_hash(cold):
                         differing.append(
@@ -189,62 +186,6 @@ def ticks(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefiniti
         )
 
     return [hot_ticks, cold_ticks, certificates_are_complete, cold_equals_hot]
-
-
-def ingest(
-    connection: psycopg.Connection, source: Venue, instrument: Instrument, day: date
-) -> Certificate:
-    """Fetch a symbol's day and commit it with its certificate, both or neither."""
-    fetched = source.fetch_day(instrument, day)
-    certificate = certify(
-        fetched.trades,
-        venue=instrument.venue,
-        symbol=instrument.symbol,
-        day=day,
-        source=fetched.source,
-        synthetic=source.synthetic,
-        reconciled=fetched.reconciled,
-        sequential=source.sequential_ids,
-        void_ids=fetched.void_ids,
-    )
-    with connection.transaction():
-        hot.write_day(connection, instrument, day, fetched.trades)
-        manifest.put_certificate(connection, certificate)
-    return certificate
-
-
-def freeze(
-    connection: psycopg.Connection,
-    platform: Platform,
-    instrument: Instrument,
-    certificate: Certificate,
-) -> manifest.DatasetEntry:
-    """Copy a certified day from hot to cold, proven against the certificate."""
-    trades = hot.read_day(connection, instrument, certificate.day)
-    if content_hash(trades) != certificate.content_hash:
-        raise TraderError(
-            f"the hot table holds {trades.height} trades, not the {certificate.count} certified",
-            where=f"hot_ticks, {instrument.id} on {certificate.day}",
-            remedy="materialize hot_ticks of that day again; nothing was written to cold",
-        )
-    return datasets.put(
-        connection,
-        platform.settings.cold_root,
-        Key(COLD, instrument.venue, instrument.symbol, certificate.day),
-        trades,
-        Lineage(
-            COLD_VERSION,
-            certificate.status,
-            certificate.synthetic,
-            {"hot_ticks": certificate.content_hash},
-        ),
-        content_hash=certificate.content_hash,
-        about={
-            "price_scale": str(instrument.price_scale),
-            "size_scale": str(instrument.size_scale),
-            "source": certificate.source,
-        },
-    )
 
 
 def certificates_result(found: list[Certificate], lacking: list[str]) -> dg.AssetCheckResult:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from trader_pipelines.core.errors import DayNotOverError, MissingDataError
+from trader_pipelines.core.errors import BadAnswerError, DayNotOverError, MissingDataError
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.core.reconciliation import KlineReconciliation, reconcile_with_klines
 from trader_pipelines.core.sessions import session_bounds
@@ -22,7 +22,6 @@ from trader_pipelines.venues.base import DayTrades
 from trader_pipelines.venues.budget import Budget
 from trader_pipelines.venues.days import Today, check_day, utc_today
 from trader_pipelines.venues.patience import Patience
-from trader_pipelines.venues.refusals import BadAnswerError
 
 CALENDAR = "XNYS"
 

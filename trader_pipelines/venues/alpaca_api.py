@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 
+from trader_pipelines.core.errors import BadAnswerError
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.venues.alpaca_client import PAGE, Client, TokenExpiredError
 from trader_pipelines.venues.alpaca_rows import Row, bars_frame, merged, read_bars, read_trades
-from trader_pipelines.venues.refusals import BadAnswerError
 
 _QUOTES = ("USDT", "USDC", "USD", "BTC")
 _MINUTE = 60_000_000_000

@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from trader_pipelines.core.errors import TraderError, VenueUnreachableError
+from trader_pipelines.core.errors import (
+    EntitlementError,
+    KeyRefusedError,
+    TraderError,
+    VenueUnreachableError,
+)
 from trader_pipelines.venues import budget as budgets
 from trader_pipelines.venues.asking import (
     API_PATIENCE,
@@ -18,12 +23,7 @@ from trader_pipelines.venues.asking import (
 )
 from trader_pipelines.venues.budget import Budget
 from trader_pipelines.venues.patience import Patience
-from trader_pipelines.venues.refusals import (
-    EntitlementError,
-    KeyRefusedError,
-    key_refused,
-    unknown_symbol,
-)
+from trader_pipelines.venues.refusals import key_refused, unknown_symbol
 
 #: Requests a minute of the free plan.
 #: https://docs.alpaca.markets/docs/about-market-data-api#subscription-plans

@@ -11,10 +11,9 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from trader_pipelines.core.errors import VenueUnreachableError
+from trader_pipelines.core.errors import BadAnswerError, VenueUnreachableError
 from trader_pipelines.venues.budget import Budget
 from trader_pipelines.venues.patience import Patience
-from trader_pipelines.venues.refusals import BadAnswerError
 
 #: Of an API: answers are small, so silence is short-lived or a fault.
 API_PATIENCE = Patience(attempts=8, longest_wait=30.0, timeout=15.0)

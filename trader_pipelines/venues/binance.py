@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from trader_pipelines.core.errors import MissingDataError, UnknownSymbolError
+from trader_pipelines.core.errors import BadAnswerError, MissingDataError, UnknownSymbolError
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.core.reconciliation import KlineReconciliation, reconcile_with_klines
 from trader_pipelines.core.trades import NS_PER_DAY, TRADES, utc_day_bounds
@@ -20,7 +20,6 @@ from trader_pipelines.venues.binance_rows import Print, frame
 from trader_pipelines.venues.budget import Budget
 from trader_pipelines.venues.days import Today, check_day, utc_today
 from trader_pipelines.venues.patience import Patience
-from trader_pipelines.venues.refusals import BadAnswerError
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from trader_pipelines.core.errors import VenueUnreachableError
-from trader_pipelines.venues.refusals import VenueBannedError
+from trader_pipelines.core.errors import VenueBannedError, VenueUnreachableError
 
 #: A minute, and a second for requests that reach the venue later than they were sent.
 WINDOW = 61.0

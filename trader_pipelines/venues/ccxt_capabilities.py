@@ -1,8 +1,10 @@
 """What an exchange of ccxt can do with its trades, stated and never guessed."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any
 
 
 class Paging(StrEnum):
@@ -62,3 +64,52 @@ KRAKEN = Capabilities(
 )
 
 KNOWN = {"kraken": KRAKEN}
+
+
+def capabilities(exchange: str, stated: Mapping[str, Any]) -> Capabilities:
+    """What an exchange can do: known here, stated in the universe, or both.
+
+    Parameters
+    ----------
+    exchange : str
+        ccxt's name of it.
+    stated : mapping
+        Fields of `Capabilities`; ``history_days`` for `history`.
+
+    Raises
+    ------
+    ValueError
+        Saying what to write, for a field that is unknown, missing or of another kind.
+    """
+    if not isinstance(stated, Mapping):
+        raise ValueError("write a mapping of what the exchange can do")
+    told = dict(stated)
+    kinds = {
+        "sequential_ids": bool,
+        "largest_page": int,
+        "requests_a_minute": int,
+        "paging": str,
+        "history_days": int,
+        "cursor": str,
+        "stamp_at": (int, str),
+    }
+    for name, value in told.items():
+        if name not in kinds:
+            raise ValueError(f"{name} is not known; known: {', '.join(kinds)}")
+        if not isinstance(value, kinds[name]) or (  # type: ignore[arg-type]
+            kinds[name] is int and (isinstance(value, bool) or value < 1)
+        ):
+            raise ValueError(f"{name} cannot be {value!r}")
+    if "paging" in told:
+        if told["paging"] not in list(Paging):
+            raise ValueError(f"paging is one of: {', '.join(Paging)}")
+        told["paging"] = Paging(told["paging"])
+    if "history_days" in told:
+        told["history"] = timedelta(days=told.pop("history_days"))
+    if exchange in KNOWN:
+        return replace(KNOWN[exchange], **told)
+    if missing := [
+        n for n in ("sequential_ids", "largest_page", "requests_a_minute") if n not in told
+    ]:
+        raise ValueError(f"state {', '.join(missing)}: {exchange} is not known here")
+    return Capabilities(exchange, **told)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from trader_pipelines.core.errors import TraderError, VenueUnreachableError
+from trader_pipelines.core.errors import ClockError, TraderError, VenueUnreachableError
 from trader_pipelines.venues import budget as budgets
 from trader_pipelines.venues.asking import (
     API_PATIENCE,
@@ -19,7 +19,7 @@ from trader_pipelines.venues.asking import (
 )
 from trader_pipelines.venues.budget import Budget
 from trader_pipelines.venues.patience import Patience
-from trader_pipelines.venues.refusals import ClockError, key_refused, unknown_symbol
+from trader_pipelines.venues.refusals import key_refused, unknown_symbol
 
 #: The shortest ban, seconds, for a 418 that does not say how long it lasts.
 #: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits

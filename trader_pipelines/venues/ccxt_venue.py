@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from trader_pipelines.core.errors import MissingDataError
+from trader_pipelines.core.errors import BadAnswerError, MissingDataError
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.core.trades import TRADES, utc_day_bounds
 from trader_pipelines.venues.asking import API_PATIENCE, SuspectError
@@ -20,7 +20,7 @@ from trader_pipelines.venues.ccxt_client import Client
 from trader_pipelines.venues.days import Today, check_day, utc_today
 from trader_pipelines.venues.decimals import NotANumberError, TooFineError, scaled, too_fine
 from trader_pipelines.venues.patience import Patience
-from trader_pipelines.venues.refusals import BadAnswerError, unknown_symbol
+from trader_pipelines.venues.refusals import unknown_symbol
 
 _SIDES = {"buy": 1, "sell": -1, None: 0}
 

@@ -1,31 +1,6 @@
-"""What a venue's API can refuse, as typed errors; none of them ever shows a key."""
+"""What a venue's API can refuse, in words that never show a key."""
 
-from trader_pipelines.core.errors import (
-    BadTradeError,
-    TraderError,
-    UnknownSymbolError,
-    VenueUnreachableError,
-)
-
-
-class KeyRefusedError(TraderError):
-    """A venue that refuses the key, the address or the region it is asked from."""
-
-
-class EntitlementError(TraderError):
-    """A key that is good, but not for the feed that was asked for."""
-
-
-class ClockError(TraderError):
-    """The clocks of this machine and of the venue are too far apart."""
-
-
-class VenueBannedError(VenueUnreachableError):
-    """A venue that has banned this address for asking too often, until a time that it told."""
-
-
-class BadAnswerError(BadTradeError):
-    """An answer with status 200 that cannot be what was asked for, each time it was asked."""
+from trader_pipelines.core.errors import KeyRefusedError, UnknownSymbolError
 
 
 def key_refused(venue: str, where: str, said: str) -> KeyRefusedError:

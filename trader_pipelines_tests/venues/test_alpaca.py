@@ -12,7 +12,10 @@ import polars as pl
 import pytest
 
 from trader_pipelines.core.errors import (
+    BadAnswerError,
     DayNotOverError,
+    EntitlementError,
+    KeyRefusedError,
     MissingDataError,
     SettingsError,
     UnknownSymbolError,
@@ -25,7 +28,6 @@ from trader_pipelines.venues.alpaca import Alpaca
 from trader_pipelines.venues.alpaca_api import rfc3339
 from trader_pipelines.venues.alpaca_reference import TradingDay, calendar, news
 from trader_pipelines.venues.budget import Budget
-from trader_pipelines.venues.refusals import BadAnswerError, EntitlementError, KeyRefusedError
 from trader_pipelines_tests.exchange import tapes
 from trader_pipelines_tests.exchange.formats import load
 from trader_pipelines_tests.exchange.running import Running, running_exchange

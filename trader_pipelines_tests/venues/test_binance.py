@@ -14,9 +14,13 @@ import pytest
 
 from trader_pipelines.core.certificates import Status, certify
 from trader_pipelines.core.errors import (
+    BadAnswerError,
+    ClockError,
+    KeyRefusedError,
     MissingDataError,
     SettingsError,
     UnknownSymbolError,
+    VenueBannedError,
     VenueUnreachableError,
 )
 from trader_pipelines.core.reconciliation import reconcile_sources
@@ -24,12 +28,6 @@ from trader_pipelines.venues.archive import BinanceArchive
 from trader_pipelines.venues.binance import Binance
 from trader_pipelines.venues.binance_rows import frame, read_prints
 from trader_pipelines.venues.budget import Budget
-from trader_pipelines.venues.refusals import (
-    BadAnswerError,
-    ClockError,
-    KeyRefusedError,
-    VenueBannedError,
-)
 from trader_pipelines_tests import tapes
 from trader_pipelines_tests.exchange.running import Running, running_exchange
 from trader_pipelines_tests.venues import rest_exchange as rest

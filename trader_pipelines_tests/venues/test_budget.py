@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trader_pipelines.core.errors import VenueUnreachableError
+from trader_pipelines.core.errors import VenueBannedError, VenueUnreachableError
 from trader_pipelines.venues.budget import Budget, shared
 from trader_pipelines.venues.decimals import NotANumberError, TooFineError, nanoseconds, scaled
-from trader_pipelines.venues.refusals import VenueBannedError
 
 
 @dataclass

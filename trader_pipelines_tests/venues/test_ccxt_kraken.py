@@ -10,13 +10,17 @@ from typing import Any
 import polars as pl
 import pytest
 
-from trader_pipelines.core.errors import MissingDataError, SettingsError, UnknownSymbolError
+from trader_pipelines.core.errors import (
+    BadAnswerError,
+    MissingDataError,
+    SettingsError,
+    UnknownSymbolError,
+)
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.core.trades import TRADES, utc_day_bounds
 from trader_pipelines.venues.ccxt_capabilities import KNOWN, KRAKEN, Capabilities
 from trader_pipelines.venues.ccxt_venue import CcxtVenue
 from trader_pipelines.venues.days import Today
-from trader_pipelines.venues.refusals import BadAnswerError
 from trader_pipelines_tests.venues.conformance import Case, VenueConformance
 from trader_pipelines_tests.venues.kraken_server import Kraken, serving
 from trader_pipelines_tests.venues.rest_exchange import QUICK, open_budget

@@ -1,17 +1,15 @@
-"""`trader …`: the demo, the web UI, the embedded database and a doctor. Thin."""
+"""`trader demo`: the main job with its progress and its summary."""
 
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from trader_pipelines.core.errors import SettingsError, TraderError
+from trader_pipelines.core.errors import SettingsError
 from trader_pipelines.platform import Platform
 
 if TYPE_CHECKING:
@@ -21,25 +19,7 @@ if TYPE_CHECKING:
 DEMO_DAYS = (date(2024, 1, 1), date(2024, 1, 24))
 
 
-class Group(click.Group):
-    """Commands whose users' mistakes end in one readable message and exit code 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; tell a typed error without a stack trace."""
-        try:
-            return super().invoke(ctx)
-        except TraderError as error:
-            click.echo(f"{type(error).__name__}: {error}", err=True)
-            sys.exit(1)
-
-
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="trader-pipelines")
-def main() -> None:
-    """Trades in, proven complete; calibrated signals out."""
-
-
-@main.command()
+@click.command()
 @click.option("--venue", help="Venue of the universe; synthetic unless an archive is given.")
 @click.option("--archive", help="Folder or http(s) base in the layout of Binance's public data.")
 @click.option("--symbols", default="", help="Symbols, with commas between; all by default.")
@@ -166,123 +146,3 @@ def show_summary(screen: "Console", summary: dict[str, Any]) -> None:
     for symbol, row in summary["symbols"].items():
         if row["missing"]:
             screen.print(f"{symbol} lacks {missing_for_people(row['missing'])}", highlight=False)
-
-
-@main.command()
-@click.option("--port", default=3000, show_default=True)
-def ui(port: int) -> None:
-    """Open the Dagster web UI over the same instance."""
-    from trader_pipelines.demo import open_instance
-
-    platform = Platform()
-    with open_instance(platform):
-        pass
-    home = platform.settings.dagster_home.resolve()
-    dg = Path(sys.executable).with_name("dg")
-    # The servers may work in another folder than this one.
-    os.environ["DAGSTER_HOME"] = str(home)
-    os.environ["TRADER_HOME"] = str(home.parent)
-    # dg warns of another environment than the one it stands in, or of none.
-    os.environ["VIRTUAL_ENV"] = sys.prefix
-    click.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
-    os.execv(  # noqa: S606 - the server takes this process over
-        dg, [str(dg), "dev", "--port", str(port)]
-    )
-
-
-@main.group()
-def db() -> None:
-    """The embedded Postgres: start it, stop it, look at it, bring its tables up to date."""
-
-
-@db.command()
-def start() -> None:
-    """Start the embedded server; it outlives this command."""
-    from trader_pipelines.stores import embedded
-
-    settings = Platform().settings
-    server = embedded.start(settings.home, settings.postgres_bin)
-    click.echo(f"running on 127.0.0.1:{server.port}, data in {server.data}")
-
-
-@db.command()
-def stop() -> None:
-    """Stop the embedded server."""
-    from trader_pipelines.stores import embedded
-
-    stopped = embedded.stop(Platform().settings.home)
-    click.echo("stopped" if stopped else "was not running")
-
-
-@db.command()
-@click.option("--json", "as_json", is_flag=True, help="For machines; without the password.")
-def status(as_json: bool) -> None:
-    """Say whether the embedded server runs, and where."""
-    from trader_pipelines.stores import embedded
-
-    server = embedded.status(Platform().settings.home)
-    running = server is not None and server.running
-    if as_json:
-        place = {"port": server.port, "data": str(server.data)} if server else {}
-        click.echo(json.dumps({"running": running, **place}))
-    elif server is None:
-        click.echo("never started here; `trader db start` makes it")
-    else:
-        state = "running" if running else "stopped"
-        click.echo(f"{state}, 127.0.0.1:{server.port}, data in {server.data}")
-    sys.exit(0 if running else 3)
-
-
-@db.command()
-def upgrade() -> None:
-    """Bring the tables of the database to the version of this code."""
-    from trader_pipelines.stores import database
-
-    url = Platform().database_url()
-    database.migrate(url)
-    click.echo(f"{database.where(url)} is at schema version {database.HEAD}")
-
-
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-def doctor(as_json: bool) -> None:
-    """Check settings, universe, database and the stores, and say what is wrong."""
-    found: dict[str, str] = {}
-    platform = Platform()
-    steps: dict[str, Callable[[], str]] = {
-        "settings": lambda: f"home {platform.settings.home.resolve()}",
-        "universe": lambda: ", ".join(
-            f"{name}: {len(spec.instruments)} symbols"
-            for name, spec in platform.universe.venues.items()
-        ),
-        "database": lambda: _database(platform),
-        "cold store": lambda: str(platform.settings.cold_root.resolve()),
-    }
-    healthy = True
-    for name, step in steps.items():
-        try:
-            found[name] = f"ok: {step()}"
-        except TraderError as error:
-            healthy = False
-            found[name] = f"{type(error).__name__}: {error}"
-            if name == "settings":
-                break
-    if as_json:
-        click.echo(json.dumps({"healthy": healthy, "found": found}, indent=2))
-    else:
-        for name, said in found.items():
-            click.echo(f"{name:<11} {said}")
-    sys.exit(0 if healthy else 1)
-
-
-def _database(platform: Platform) -> str:
-    from trader_pipelines.stores import database
-
-    with platform.connect() as connection:
-        row = connection.execute(
-            "select split_part(version(), ' on ', 1), "
-            "coalesce((select string_agg(extname, ', ' order by extname) from pg_extension "
-            "where extname in ('timescaledb', 'vector')), 'no extensions')"
-        ).fetchone()
-    assert row is not None
-    return f"{database.where(platform.database_url())}, {row[0]}, {row[1]}"

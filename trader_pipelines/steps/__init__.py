@@ -1,0 +1,1 @@
+"""What assets, sensors and commands do, without Dagster: one module a stage."""
