@@ -5,7 +5,12 @@ from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trader_pipelines.core.errors import MissingDataError
+from trader_pipelines.core.instruments import UTC_DAYS
+from trader_pipelines.core.trades import NS_PER_DAY, utc_day_bounds
 
 #: Hours of extended trading in New York, as Alpaca's data has them.
 #: https://docs.alpaca.markets/docs/orders-at-alpaca#extended-hours-trading
@@ -77,6 +82,50 @@ def session_bounds(calendar: str, day: date, *, extended: bool = True) -> tuple[
     local_close = (_EPOCH + timedelta(microseconds=closed // 1000)).astimezone(zone).time()
     end = _EARLY_END if local_close <= _EARLY_CLOSE else end
     return _at(day, begin, zone), _at(day, end, zone)
+
+
+def day_bounds(calendar: str, day: date) -> tuple[int, int]:
+    """First nanosecond of a venue's trading day and the first one after it (UTC, epoch).
+
+    Parameters
+    ----------
+    calendar : str
+        `UTC_DAYS`, or a calendar of exchange_calendars; then the extended session.
+
+    Raises
+    ------
+    MissingDataError
+        On a day without a session.
+    """
+    return utc_day_bounds(day) if calendar == UTC_DAYS else session_bounds(calendar, day)
+
+
+def trading_days(calendar: str, first: date, last: date) -> tuple[date, ...]:
+    """Trading days of a calendar, both ends included, ascending."""
+    if calendar != UTC_DAYS:
+        return sessions(calendar, first, last)
+    return tuple(first + timedelta(days=n) for n in range((last - first).days + 1))
+
+
+def days_of(calendar: str, stamps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The trading day that each stamp belongs to, as days since 1970-01-01.
+
+    An extended session lies within one local date of its exchange, though not within one UTC day:
+    in winter New York's ends at 01:00 UTC of the next.
+
+    Parameters
+    ----------
+    stamps : ndarray of int64, shape (n,)
+        Nanoseconds since the epoch, UTC.
+    """
+    if calendar == UTC_DAYS or not stamps.size:
+        return stamps // NS_PER_DAY
+    import polars as pl
+
+    zone = _EXTENDED[calendar][0]
+    local = pl.from_epoch(pl.Series(stamps), "ns").dt.replace_time_zone("UTC")
+    days = local.dt.convert_time_zone(zone).dt.date().cast(pl.Int32)
+    return days.to_numpy().astype(np.int64)
 
 
 def _at(day: date, moment: time, zone: ZoneInfo) -> int:

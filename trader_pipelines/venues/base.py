@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import polars as pl
 
@@ -33,6 +33,25 @@ class DayTrades:
     void_ids: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class RangeTrades:
+    """What a source has of a range of ids.
+
+    Parameters
+    ----------
+    trades : DataFrame
+        Of schema `TRADES`, strictly ascending by `id`, every id within the range.
+    source : str
+        Who was asked, for a person. No secret.
+    void_ids : tuple of int
+        Ids of the range that the venue itself declared void.
+    """
+
+    trades: pl.DataFrame
+    source: str
+    void_ids: tuple[int, ...] = ()
+
+
 class Venue(Protocol):
     """A source of trades."""
 
@@ -58,5 +77,41 @@ class Venue(Protocol):
         ------
         TraderError
             Typed, when the day is missing, damaged, or holds what cannot be a trade.
+        """
+        ...
+
+
+@runtime_checkable
+class RangeSource(Protocol):
+    """A source that can be asked again for a few ids, which heals a hole."""
+
+    @property
+    def name(self) -> str:
+        """The venue's name in the universe."""
+        ...
+
+    def fetch_range(self, instrument: Instrument, day: date, first: int, last: int) -> RangeTrades:
+        """What there is of the ids `first` to `last`, both included; `day` is where they belong.
+
+        Raises
+        ------
+        TraderError
+            Typed, when nobody answers or the day cannot be had. A source that answers and has
+            nothing returns an empty frame.
+        """
+        ...
+
+
+@runtime_checkable
+class Completing(Protocol):
+    """A source that fetches of a day only what is not there yet."""
+
+    def complete_day(self, instrument: Instrument, day: date, have: pl.DataFrame) -> DayTrades:
+        """`Venue.fetch_day`, given the trades of the day that are stored already.
+
+        Parameters
+        ----------
+        have : DataFrame
+            Of schema `TRADES`, ascending by `id`, as a live collector or a killed run left them.
         """
         ...
