@@ -1,31 +1,69 @@
-"""A frame as compact, exact Parquet bytes, and back: the smaller of two encodings a column."""
+"""A frame as compact, exact Parquet bytes, and back: the encoding of each column by trial."""
 
 import io
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 
+from trader_pipelines.stores.cold.joining import Joined
+
 TimeUnit = Literal["ns", "us", "ms"]
 
 #: Rows of a row group: a time slice reads the few whose statistics overlap it.
 ROW_GROUP = 131_072
-#: Rows on which a column's two encodings are compared.
-_TRIAL = 16_384
+#: Rows that are encoded by one thread; a file is made of so many, and the rest.
+PART = 4 * ROW_GROUP
+#: Rows on which a column's encodings are compared.
+TRIAL = 16_384
 _BATCH = 65_536  # values handed to an encoder at once; the default of 1,024 costs a quarter
 _LEVEL = 1  # of zstd: level 3 saves 1 % of the bytes and costs a third of the speed
 
 #: Of the schema metadata: a column's time unit in the frame, where the file keeps a coarser one.
 UNIT = "unit:"
 
+_UNITS: tuple[TimeUnit, ...] = ("ms", "us", "ns")
+_PER = {"ms": 1_000_000, "us": 1_000, "ns": 1}
+
+DELTA, SPLIT = "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT"
+#: What a column of integers may be kept as, the cheapest to write and read first.
+_KINDS = ((DELTA, "none"), (DELTA, "zstd"), (SPLIT, "zstd"))
+#: Bytes a value that a dearer kind has to save. Compression costs a third of the reading speed.
+_WORTH = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the columns of a file are kept.
+
+    Parameters
+    ----------
+    units : mapping
+        Time units of the columns whose stamps the file keeps in a coarser one than the frame.
+    encodings, compressions : mapping
+        By column; without an encoding Parquet's own: a dictionary as long as that pays.
+    sought : tuple of str
+        Columns with statistics: what rows are looked for by.
+    about : mapping
+        The schema metadata.
+    """
+
+    units: Mapping[str, TimeUnit]
+    encodings: Mapping[str, str]
+    compressions: Mapping[str, str]
+    sought: tuple[str, ...]
+    about: Mapping[str, str]
+
 
 def encode(frame: pl.DataFrame, about: Mapping[str, str]) -> bytes:
     """Parquet bytes of a frame; equal frames and words give equal bytes.
 
-    Stamps are kept in the coarsest of ms, us and ns that is exact and
-    delta-encoded. Other integers take a dictionary or deltas, whichever is smaller on the first
-    rows: prices and sizes repeat, ids count up.
+    Stamps are kept in the coarsest of ms, us and ns that is exact. Integers are kept as packed
+    deltas, compressed or not, or as compressed byte streams, whichever pays on the first rows.
 
     Parameters
     ----------
@@ -34,35 +72,93 @@ def encode(frame: pl.DataFrame, about: Mapping[str, str]) -> bytes:
     about : mapping
         Kept in the schema metadata.
     """
-    import pyarrow as pa
+    stamps = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
+    parts = [frame.slice(at, PART) for at in range(0, max(frame.height, 1), PART)]
+    sink = io.BytesIO()
+    file = Joined(sink)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        units = {
+            name: finest(threads.map(coarsest, [part[name] for part in parts])) for name in stamps
+        }
+        how = layout(frame.head(TRIAL), units, about)
+        for part in threads.map(lambda rows: encode_part(rows, how), parts):
+            file.append(part)
+    file.close()
+    return sink.getvalue()
 
-    units = {
-        name: unit
-        for name, kind in frame.schema.items()
-        if isinstance(kind, pl.Datetime) and (unit := _coarsest(frame[name])) != kind.time_unit
-    }
-    kept = frame.with_columns(pl.col(name).dt.cast_time_unit(unit) for name, unit in units.items())
+
+def layout(sample: pl.DataFrame, units: Mapping[str, TimeUnit], about: Mapping[str, str]) -> Layout:
+    """Decide on the encodings of a file.
+
+    Parameters
+    ----------
+    sample : DataFrame
+        Its first rows; of more than `TRIAL` the rest is not looked at.
+    units : mapping
+        `coarsest` of each column of stamps, over all rows.
+    about : mapping
+        Kept in the schema metadata.
+    """
+    finer = {name: unit for name, unit in units.items() if unit != _unit(sample.schema[name])}
     told = {key: str(value) for key, value in about.items()}
-    told |= {f"{UNIT}{name}": _unit(frame.schema[name]) for name in units}
-    table = kept.to_arrow().replace_schema_metadata(dict(sorted(told.items())))
-    deltas = {field.name for field in table.schema if _deltas_win(pa, table, field)}
-    words = {field.name for field in table.schema if not _plain(pa, field)} - deltas
-    dense = {name for name in table.column_names if not _zstd_wins(table, name, words, deltas)}
-    return _bytes(table, words, deltas, dense)
+    told |= {f"{UNIT}{name}": _unit(sample.schema[name]) for name in finer}
+    whole = [name for name, kind in sample.schema.items() if kind.is_integer() or name in units]
+    encodings, compressions = {}, dict.fromkeys(sample.columns, "zstd")
+    for name in whole:
+        encodings[name], compressions[name] = _best(sample.select(name).head(TRIAL), finer)
+    sought = tuple(name for name in sample.columns if name in units or name == "id")
+    return Layout(finer, encodings, compressions, sought, dict(sorted(told.items())))
 
 
-def decode(content: bytes) -> pl.DataFrame:
-    """The frame that was encoded, its time units restored.
+def encode_part(frame: pl.DataFrame, how: Layout) -> bytes:
+    """Some rows as a Parquet file of their own, to be joined with the others."""
+    import pyarrow.parquet as pq
+
+    kept = frame.with_columns(pl.col(name).dt.cast_time_unit(u) for name, u in how.units.items())
+    table = kept.to_arrow().replace_schema_metadata(dict(how.about))
+    compressed = [name for name, codec in how.compressions.items() if codec == "zstd"]
+    sink = io.BytesIO()
+    pq.write_table(
+        table,
+        sink,
+        compression=dict(how.compressions),
+        compression_level=dict.fromkeys(compressed, _LEVEL),
+        use_dictionary=[name for name in frame.columns if name not in how.encodings],
+        column_encoding=dict(how.encodings),
+        row_group_size=ROW_GROUP,
+        write_batch_size=_BATCH,
+        write_statistics=list(how.sought),
+        write_page_checksum=True,
+        version="2.6",
+    )
+    return sink.getvalue()
+
+
+def decode(content: Any) -> pl.DataFrame:
+    """The frame that was encoded, its time units restored; every page's checksum is verified.
+
+    Parameters
+    ----------
+    content : bytes, or a buffer such as a memory map
 
     Raises
     ------
-    polars.exceptions.PolarsError, OSError
-        When these are not the bytes of a Parquet file.
+    OSError
+        When these are not the bytes of a Parquet file, or a page was damaged.
     """
-    return restore(
-        pl.read_parquet(io.BytesIO(content), hive_partitioning=False),
-        pl.read_parquet_metadata(io.BytesIO(content)),
-    )
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+        told = {
+            key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()
+        }
+        frame = pl.from_arrow(table, rechunk=False)
+        assert isinstance(frame, pl.DataFrame)
+        return restore(frame, told)
+    except (pa.ArrowException, pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        raise OSError(f"not the Parquet file that was written: {error}") from None
 
 
 def read_ticks(path: Path | str) -> pl.DataFrame:
@@ -89,6 +185,36 @@ def restore(frame: pl.DataFrame, told: Mapping[str, str]) -> pl.DataFrame:
     )
 
 
+def coarsest(stamps: pl.Series) -> TimeUnit:
+    """The coarsest unit, not coarser than ms, in which every stamp is exact."""
+    own = _unit(stamps.dtype)
+    for unit in _UNITS:
+        per = _PER[unit] // _PER[own]
+        if per <= 1:
+            break
+        # Most columns that are too fine show it at once.
+        if not any((part.to_physical() % per != 0).any() for part in (stamps.head(64), stamps)):
+            return unit
+    return own
+
+
+def finest(units: Iterable[TimeUnit]) -> TimeUnit:
+    """What `coarsest` says of a whole, from what it says of its parts."""
+    return max(units, key=_UNITS.index)
+
+
+def _best(column: pl.DataFrame, units: Mapping[str, TimeUnit]) -> tuple[str, str]:
+    """The cheapest kind, unless a dearer one saves what it is worth."""
+    (name,) = column.columns
+    own = {key: unit for key, unit in units.items() if key == name}
+    best, least = _KINDS[0], float("inf")
+    for kind in _KINDS:
+        size = len(encode_part(column, Layout(own, {name: kind[0]}, {name: kind[1]}, (), {})))
+        if least - size > _WORTH * column.height:
+            best, least = kind, size
+    return best
+
+
 def _decimal(values: pl.Series, scale: int) -> pl.Series:
     # Built through Arrow on the integers' own bits: never by way of a float.
     import numpy as np
@@ -102,62 +228,6 @@ def _decimal(values: pl.Series, scale: int) -> pl.Series:
     return pl.Series(values.name, array)
 
 
-def _plain(pa: Any, field: Any) -> bool:
-    kinds = (pa.types.is_floating, pa.types.is_boolean, pa.types.is_nested)
-    return any(kind(field.type) for kind in kinds)
-
-
 def _unit(kind: pl.DataType) -> TimeUnit:
     assert isinstance(kind, pl.Datetime)
     return kind.time_unit
-
-
-def _coarsest(stamps: pl.Series) -> TimeUnit:
-    unit = _unit(stamps.dtype)
-    steps: tuple[tuple[TimeUnit, dict[str, int]], ...] = (
-        ("ms", {"ns": 1_000_000, "us": 1_000}),
-        ("us", {"ns": 1_000}),
-    )
-    for coarser, per in steps:
-        if unit in per and not (stamps.to_physical() % per[unit] != 0).any():
-            return coarser
-    return unit
-
-
-def _deltas_win(pa: Any, table: Any, field: Any) -> bool:
-    if pa.types.is_timestamp(field.type):
-        return True
-    if not pa.types.is_integer(field.type):
-        return False
-    name = {field.name}
-    trial = table.select(list(name)).slice(0, _TRIAL)
-    return len(_bytes(trial, set(), name)) < len(_bytes(trial, name, set()))
-
-
-def _zstd_wins(table: Any, name: str, words: set[str], deltas: set[str]) -> bool:
-    """Whether it saves a tenth: packed deltas of noise only cost time to compress and expand."""
-    trial = table.select([name]).slice(0, _TRIAL)
-    if trial.num_rows < _TRIAL:
-        return True
-    how = (words & {name}, deltas & {name})
-    return len(_bytes(trial, *how)) < 0.9 * len(_bytes(trial, *how, {name}))
-
-
-def _bytes(table: Any, words: set[str], deltas: set[str], dense: Collection[str] = ()) -> bytes:
-    import pyarrow.parquet as pq
-
-    packed = [name for name in table.column_names if name not in dense]
-    sink = io.BytesIO()
-    pq.write_table(
-        table,
-        sink,
-        compression={name: "none" if name in dense else "zstd" for name in table.column_names},
-        compression_level=dict.fromkeys(packed, _LEVEL),
-        use_dictionary=sorted(words),
-        column_encoding=dict.fromkeys(sorted(deltas), "DELTA_BINARY_PACKED"),
-        row_group_size=ROW_GROUP,
-        write_batch_size=_BATCH,
-        write_page_index=True,
-        version="2.6",
-    )
-    return sink.getvalue()
