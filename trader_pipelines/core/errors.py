@@ -80,6 +80,10 @@ class ClockError(TraderError):
     """The clocks of this machine and of the venue are too far apart."""
 
 
+class ConnectionLimitError(VenueUnreachableError):
+    """A venue that lets this key hold no further connection."""
+
+
 class VenueBannedError(VenueUnreachableError):
     """A venue that has banned this address for asking too often, until a time that it told."""
 

@@ -1,32 +1,32 @@
 """The venue `alpaca`: US equities and crypto trades through alpaca-py, proven by its bars."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from trader_pipelines.core.errors import BadAnswerError, DayNotOverError, MissingDataError
 from trader_pipelines.core.instruments import Instrument
-from trader_pipelines.core.reconciliation import KlineReconciliation, reconcile_with_klines
 from trader_pipelines.core.sessions import session_bounds
 from trader_pipelines.core.trades import utc_day_bounds
 from trader_pipelines.venues import alpaca_spool
 from trader_pipelines.venues.alpaca_api import Api
+from trader_pipelines.venues.alpaca_bars import Bar, differs
 from trader_pipelines.venues.alpaca_client import LIMIT, PAGE, Client
-from trader_pipelines.venues.alpaca_rows import Row, merged, settle
-from trader_pipelines.venues.asking import API_PATIENCE, SuspectError
+from trader_pipelines.venues.alpaca_rows import Row, settle
+from trader_pipelines.venues.alpaca_windows import Window, Windows
+from trader_pipelines.venues.asking import API_PATIENCE
 from trader_pipelines.venues.base import DayTrades
 from trader_pipelines.venues.budget import Budget
 from trader_pipelines.venues.days import Today, check_day, utc_today
 from trader_pipelines.venues.patience import Patience
 
 CALENDAR = "XNYS"
-
-_MINUTE = 60_000_000_000
-_ROUNDS = 4  # of asking again for what the bars count and the trades lack
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Alpaca:
                 retry=True,
             )
         rows = self._whole(instrument, day, where)
-        rows, agreed = self._completed(instrument, rows, start, end, where)
+        rows, agreed, _ = self._windows.completed(instrument, rows, start, end, where)
         told = settle(rows)
         if not rows:
             self._explain_empty(instrument, day, agreed.fills, where)
@@ -157,10 +157,57 @@ class Alpaca:
         """The venue's minute bars as it wrote them (decimals as text), with ``ns`` added."""
         return self.api.bars(instrument, start, end)
 
+    def minute_bars(
+        self, instruments: Sequence[Instrument], start: int, end: int
+    ) -> dict[Instrument, dict[int, Bar]]:
+        """Minute bars of many symbols, by the minute's start in nanoseconds; one request or few."""
+        return self.api.bars_of(instruments, start, end)
+
+    def window(self, instrument: Instrument, start: int, end: int, kept: list[Row]) -> Window:
+        """Rows of whole minutes, and how they agree with the bars, asked for until they do.
+
+        Parameters
+        ----------
+        start, end : int
+            Nanoseconds since the epoch, the ends of minutes.
+        kept : list of Row
+            Grows page by page. After a failure, the same list goes on where it ended.
+
+        Raises
+        ------
+        TraderError
+            As `fetch_day`.
+        """
+        return self._windows.fetch(instrument, start, end, kept)
+
+    def recheck(self, instrument: Instrument, day: date, trades: pl.DataFrame) -> bool:
+        """Whether the venue's bars now say something else than these trades of a day.
+
+        Alpaca takes trades back, and reports some late, after the day. One request, seldom two.
+        Seen are changed counts and volumes, and average prices that differ by a millionth: not the
+        corrected price of a trade that weighs less than that in its minute.
+
+        Parameters
+        ----------
+        trades : DataFrame
+            Of schema `TRADES`, as they are stored.
+
+        Raises
+        ------
+        TraderError
+            As `fetch_day`.
+        """
+        bars = self.minute_bars([instrument], *self.bounds(day))[instrument]
+        return differs(trades, bars, instrument)
+
     @cached_property
     def api(self) -> Api:
         """What asks for trades and bars."""
         return Api(self.client, self.crypto, self.feed, self.page)
+
+    @cached_property
+    def _windows(self) -> Windows:
+        return Windows(self.api, self.name)
 
     @cached_property
     def client(self) -> Client:
@@ -179,49 +226,12 @@ class Alpaca:
     def _whole(self, instrument: Instrument, day: date, where: str) -> list[Row]:
         start, end = self.bounds(day)
         if self.spool is None:
-            return self._merged(self.pages(instrument, start, end), where)
+            return self._windows.merged(self.pages(instrument, start, end), where)
         place = self._spooled(instrument, day)
         before = alpaca_spool.kept(place)
         for page in self.pages(instrument, before[-1].ts_event if before else start, end):
             alpaca_spool.keep(place, page)
-        return self._merged([alpaca_spool.kept(place)], where)
-
-    def _merged(self, pages: Iterable[Sequence[Row]], where: str) -> list[Row]:
-        try:
-            return merged(pages)
-        except SuspectError as error:
-            raise BadAnswerError(
-                f"venue {self.name} contradicts itself: {error}",
-                where=where,
-                remedy="try again later; nothing was stored",
-                retry=True,
-            ) from None
-
-    def _completed(
-        self, instrument: Instrument, rows: list[Row], start: int, end: int, where: str
-    ) -> tuple[list[Row], KlineReconciliation]:
-        """Ask again, bars and trades, while they disagree; keep what they come to."""
-        for _ in range(_ROUNDS):
-            agreed = self._agreed(instrument, rows, start, end)
-            if agreed.agrees:
-                break
-            for first, last in _runs(agreed.differing["minute"].dt.epoch("ns").to_list()):
-                asked = self.pages(instrument, max(first, start), min(last, end))
-                again = self._merged(asked, where)
-                within = [row for row in rows if first <= row.ts_event < last]
-                self._merged([within, again], where)  # no contradiction
-                # As it is told now: a trade may have been cancelled since it was first told.
-                now = {row.identity for row in again}
-                kept = [row for row in within if row.identity not in now]
-                outside = [row for row in rows if not first <= row.ts_event < last]
-                rows = sorted([*outside, *again, *kept], key=lambda row: row.ts_event)
-        return rows, self._agreed(instrument, rows, start, end) if not agreed.agrees else agreed
-
-    def _agreed(
-        self, instrument: Instrument, rows: Sequence[Row], start: int, end: int
-    ) -> KlineReconciliation:
-        bars = self.api.klines(instrument, start, end)
-        return reconcile_with_klines(settle(rows).trades, bars, instrument)
+        return self._windows.merged([alpaca_spool.kept(place)], where)
 
     def _explain_empty(self, instrument: Instrument, day: date, told: int, where: str) -> None:
         """A session without any trade: the symbol had not been listed, is gone, or never was."""
@@ -248,14 +258,3 @@ class Alpaca:
 
     def _where(self, instrument: Instrument, day: date) -> str:
         return f"venue {self.name}, symbol {instrument.symbol}, day {day}"
-
-
-def _runs(minutes: Sequence[int], gap: int = 5) -> list[tuple[int, int]]:
-    """Minutes that lie close together as spans of time, each end excluded."""
-    spans: list[list[int]] = []
-    for minute in minutes:
-        if spans and minute <= spans[-1][1] + gap * _MINUTE:
-            spans[-1][1] = minute + _MINUTE
-        else:
-            spans.append([minute, minute + _MINUTE])
-    return [(first, last) for first, last in spans]

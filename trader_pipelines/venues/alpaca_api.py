@@ -1,19 +1,20 @@
 """Alpaca's trades and bars page by page, going on after page tokens that expired."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import polars as pl
-
 from trader_pipelines.core.errors import BadAnswerError
 from trader_pipelines.core.instruments import Instrument
+from trader_pipelines.venues.alpaca_bars import Bar, minutes, read_bars
 from trader_pipelines.venues.alpaca_client import PAGE, Client, TokenExpiredError
-from trader_pipelines.venues.alpaca_rows import Row, bars_frame, merged, read_bars, read_trades
+from trader_pipelines.venues.alpaca_rows import Row, merged, read_trades
+from trader_pipelines.venues.asking import SuspectError
 
 _QUOTES = ("USDT", "USDC", "USD", "BTC")
 _MINUTE = 60_000_000_000
+_SYMBOLS = 100  # of one request
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,51 @@ class Api:
                 continue
         raise self._tokens(where)
 
-    def klines(self, instrument: Instrument, start: int, end: int) -> pl.DataFrame:
-        """The same bars of schema `core.reconciliation.KLINES`; `bought` is null."""
-        return bars_frame(self.bars(instrument, start, end), instrument)
+    def bars_of(
+        self, instruments: Sequence[Instrument], start: int, end: int
+    ) -> dict[Instrument, dict[int, Bar]]:
+        """Minute bars of many symbols at once, by minute: ten thousand of them a request."""
+        found: dict[Instrument, dict[int, Bar]] = {each: {} for each in instruments}
+        for at in range(0, len(instruments), _SYMBOLS):
+            part = instruments[at : at + _SYMBOLS]
+            for instrument, bars in self._bars_of(part, start, end).items():
+                found[instrument] = minutes(bars, instrument)
+        return found
+
+    def _bars_of(
+        self, instruments: Sequence[Instrument], start: int, end: int
+    ) -> dict[Instrument, list[dict[str, Any]]]:
+        names = {self.symbol(each): each for each in instruments}
+        symbols = ",".join(names)
+        where = f"venue {self.client.name}, {len(names)} symbols, bars"
+        query = {**self._query(symbols, start, end), "timeframe": "1Min", "limit": PAGE}
+
+        def read(got: Any) -> dict[str, list[dict[str, Any]]]:
+            told = got.get("bars") if isinstance(got, dict) else ()
+            if told is not None and (not isinstance(told, dict) or set(told) - set(names)):
+                raise SuspectError("bars of symbols that were not asked for")
+            low = start - start % _MINUTE
+            return {
+                name: read_bars({"bars": {name: rows}}, name, names[name], low, end)
+                for name, rows in (told or {}).items()
+            }
+
+        for _ in range(self.client.patience.attempts):
+            found: dict[Instrument, list[dict[str, Any]]] = {each: [] for each in instruments}
+            try:
+                for page in self.client.pages(
+                    self._of, self._path("bars"), query, read, where=where, symbol=symbols
+                ):
+                    for name, bars in page.items():
+                        found[names[name]] += bars
+            except TokenExpiredError:
+                continue
+            return found
+        raise self._tokens(where)
 
     def symbol(self, instrument: Instrument) -> str:
-        """The venue's way to write it: crypto ``BTCUSD`` is ``BTC/USD``."""
-        name = instrument.symbol
-        if not self.crypto or "/" in name:
-            return name
-        quote = next((q for q in _QUOTES if name.endswith(q) and len(name) > len(q)), "")
-        return f"{name.removesuffix(quote)}/{quote}" if quote else name
+        """The venue's way to write it."""
+        return venue_symbol(instrument, crypto=self.crypto)
 
     @property
     def _of(self) -> str:
@@ -106,6 +141,15 @@ class Api:
             remedy="try again later",
             retry=True,
         )
+
+
+def venue_symbol(instrument: Instrument, *, crypto: bool) -> str:
+    """The venue's way to write it: crypto ``BTCUSD`` is ``BTC/USD``."""
+    name = instrument.symbol
+    if not crypto or "/" in name:
+        return name
+    quote = next((q for q in _QUOTES if name.endswith(q) and len(name) > len(q)), "")
+    return f"{name.removesuffix(quote)}/{quote}" if quote else name
 
 
 def rfc3339(ns: int) -> str:

@@ -1,4 +1,4 @@
-"""Pages of Alpaca's trades and bars as checked rows: nanoseconds, taker side, revisions."""
+"""Pages of Alpaca's trades as checked rows: nanoseconds, taker side, revisions."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from trader_pipelines.core.instruments import Instrument
-from trader_pipelines.core.reconciliation import KLINES
 from trader_pipelines.core.trades import TRADES
 from trader_pipelines.venues.asking import SuspectError
 from trader_pipelines.venues.decimals import NotANumberError, TooFineError, scaled, too_fine
 
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
-_SIDES = {"B": 1, "S": -1, None: 0, "": 0}
+#: The taker of a trade, as crypto tells it.
+SIDES = {"B": 1, "S": -1, None: 0, "": 0}
 
 #: `u` of a trade that no longer stands. A ``corrected`` one stands in the place of another.
 #: https://docs.alpaca.markets/reference/stocktrades-1
@@ -40,6 +40,11 @@ class Row(NamedTuple):
     def identity(self) -> tuple[int, str, int]:
         """What makes it itself: US-equity ids are unique in a day and an exchange only."""
         return self.ts_event, self.place, self.number
+
+    @property
+    def stands(self) -> bool:
+        """False when the venue has cancelled or replaced it."""
+        return self.update not in _VOID
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ def read_trades(
         When a price or size is finer than the instrument's grid.
     """
     rows: list[Row] = []
-    for number, told in enumerate(_rows(got, "trades", symbol), 1):
+    for number, told in enumerate(rows_of(got, "trades", symbol), 1):
         row = _trade(told, number, instrument, where)
         if not start <= row.ts_event < end:
             raise SuspectError(f"row {number} is not of the time that was asked for")
@@ -108,6 +113,14 @@ def merged(pages: Iterable[Sequence[Row]]) -> list[Row]:
     return list(seen.values())
 
 
+def number(rows: Sequence[Row]) -> list[int]:
+    """Ids of rows in the venue's order; see `settle`."""
+    ids: list[int] = []
+    for row in rows:
+        ids.append(max(row.ts_event, ids[-1] + 1 if ids else 0))
+    return ids
+
+
 def settle(rows: Sequence[Row]) -> Told:
     """Number the rows, and leave out those that the venue has cancelled or replaced.
 
@@ -121,10 +134,8 @@ def settle(rows: Sequence[Row]) -> Told:
     rows : sequence of Row
         A whole day, in the venue's order.
     """
-    ids: list[int] = []
-    for row in rows:
-        ids.append(max(row.ts_event, ids[-1] + 1 if ids else 0))
-    kept = [(i, row) for i, row in zip(ids, rows, strict=True) if row.update not in _VOID]
+    ids = number(rows)
+    kept = [(i, row) for i, row in zip(ids, rows, strict=True) if row.stands]
     columns = {
         "id": [i for i, _ in kept],
         **{name: [getattr(row, name) for _, row in kept] for name in TRADES if hasattr(Row, name)},
@@ -133,42 +144,10 @@ def settle(rows: Sequence[Row]) -> Told:
     frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.Int64))
     return Told(
         trades=frame.select(TRADES.names()).cast(TRADES),
-        void_ids=tuple(i for i, row in zip(ids, rows, strict=True) if row.update in _VOID),
+        void_ids=tuple(i for i, row in zip(ids, rows, strict=True) if not row.stands),
         canceled=sum(row.update in ("canceled", "cancelled") for row in rows),
         corrected=sum(row.update == "incorrect" for row in rows),
     )
-
-
-def read_bars(
-    got: Any, symbol: str, instrument: Instrument, start: int, end: int
-) -> list[dict[str, Any]]:
-    """Bars of one page as the venue wrote them, with their start in nanoseconds as ``ns``.
-
-    Raises
-    ------
-    SuspectError
-    """
-    bars: list[dict[str, Any]] = []
-    for number, told in enumerate(_rows(got, "bars", symbol), 1):
-        if not isinstance(told, dict) or not {"t", "o", "h", "l", "c", "v", "n"} <= set(told):
-            raise SuspectError(f"row {number} is {str(told)[:20]!r}, no bar")
-        ns = stamp(told["t"], number)
-        if not start <= ns < end or (bars and ns <= bars[-1]["ns"]):
-            raise SuspectError(f"row {number} is not of the minutes that were asked for")
-        _scaled(told["v"], instrument.size_scale, number)
-        bars.append({**told, "ns": ns})
-    return bars
-
-
-def bars_frame(bars: Sequence[dict[str, Any]], instrument: Instrument) -> pl.DataFrame:
-    """Bars of schema `KLINES`; Alpaca does not tell the takers' part."""
-    columns = {
-        "minute": [bar["ns"] for bar in bars],
-        "fills": [int(bar["n"]) for bar in bars],
-        "size": [_scaled(bar["v"], instrument.size_scale, 0) for bar in bars],
-        "bought": [None] * len(bars),
-    }
-    return pl.DataFrame(columns, schema=dict.fromkeys(KLINES, pl.Int64)).cast(KLINES)
 
 
 def stamp(text: Any, number: int) -> int:
@@ -188,7 +167,8 @@ def _second(text: str) -> int:
         raise SuspectError(f"{text!r} is no time") from None
 
 
-def _rows(got: Any, what: str, symbol: str) -> list[Any]:
+def rows_of(got: Any, what: str, symbol: str) -> list[Any]:
+    """A symbol's rows of a page, and nobody else's."""
     told = got.get(what, ()) if isinstance(got, dict) else ()
     if told is None:  # Alpaca's way to say that there are none
         return []
@@ -206,7 +186,7 @@ def _trade(told: Any, number: int, instrument: Instrument, where: str) -> Row:
     if not isinstance(told, dict) or not {"t", "p", "s", "i"} <= set(told):
         raise SuspectError(f"row {number} is {str(told)[:20]!r}, no trade")
     update, side, venue_id = told.get("u"), told.get("tks"), told["i"]
-    if update not in _UPDATES or side not in _SIDES:
+    if update not in _UPDATES or side not in SIDES:
         raise SuspectError(f"row {number}: update {update!r} or side {side!r} is not known")
     if isinstance(venue_id, bool) or not isinstance(venue_id, int):
         raise SuspectError(f"row {number}: {str(venue_id)[:20]!r} is no id")
@@ -217,16 +197,17 @@ def _trade(told: Any, number: int, instrument: Instrument, where: str) -> Row:
         ("size", "s", instrument.size_scale),
     ):
         try:
-            values[column] = _scaled(told[key], scale, number)
+            values[column] = decimal(told[key], scale, number)
         except TooFineError:
             raise too_fine(instrument, column, str(told[key]), f"{where}, id {venue_id}") from None
         if values[column] <= 0:
             raise SuspectError(f"row {number}: {column} is {told[key]}")
     place = str(told.get("x", ""))
-    return Row(ts, place, venue_id, update or "", values["price"], values["size"], _SIDES[side])
+    return Row(ts, place, venue_id, update or "", values["price"], values["size"], SIDES[side])
 
 
-def _scaled(value: Any, scale: int, number: int) -> int:
+def decimal(value: Any, scale: int, number: int) -> int:
+    """Exact integer of a JSON number; row `number` is named where it is none."""
     text = str(value)
     try:
         # A JSON number may be written 1e-8.

@@ -3,12 +3,14 @@
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+import polars as pl
+
 from trader_pipelines.core.errors import MissingDataError
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.venues.archive_csv import parse
 from trader_pipelines.venues.archive_files import read_files, unzip, verify_checksum
 from trader_pipelines.venues.archive_place import check_base, safe_location
-from trader_pipelines.venues.base import DayTrades
+from trader_pipelines.venues.base import DayTrades, RangeTrades
 from trader_pipelines.venues.days import Today, check_day, utc_today
 from trader_pipelines.venues.patience import PATIENCE, Patience
 
@@ -42,6 +44,9 @@ class BinanceArchive:
     name: str = "binance"
     today: Today = utc_today
     patience: Patience = PATIENCE
+    _latest: dict[tuple[Instrument, date], DayTrades] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         check_base(self.base)
@@ -107,6 +112,27 @@ class BinanceArchive:
             source=f"aggTrades archive, {path}",
             reconciled=reconciled,
             void_ids=rows.void_ids,
+        )
+
+    def fetch_range(self, instrument: Instrument, day: date, first: int, last: int) -> RangeTrades:
+        """What the day's file has of the ids `first` to `last`, both included.
+
+        The file is read once for all ranges of the day that was asked for last.
+
+        Raises
+        ------
+        TraderError
+            As `fetch_day`.
+        """
+        whole = self._latest.get((instrument, day))
+        if whole is None:
+            whole = self.fetch_day(instrument, day)
+            self._latest.clear()
+            self._latest[instrument, day] = whole
+        return RangeTrades(
+            whole.trades.filter(pl.col("id").is_between(first, last)),
+            whole.source,
+            tuple(void for void in whole.void_ids if first <= void <= last),
         )
 
     def _missing(self, instrument: Instrument, day: date, where: str) -> MissingDataError:

@@ -14,7 +14,7 @@ from trader_pipelines.venues.archive_table import FETCH_AGAIN, bad_row, read_tab
 #: A stamp from here on counts microseconds; in milliseconds it would be the year 5138.
 _MICROSECONDS_FROM = 10**14
 _NS_PER_MS, _NS_PER_US = 1_000_000, 1_000
-_INT32_MAX = 2**31 - 1
+_INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
 _BOOLEANS = ("true", "false")
 
 
@@ -82,8 +82,7 @@ def parse(csv: bytes, instrument: Instrument, day: date, *, file: str) -> Rows:
     void = ((price == 0) & (size == 0) & (first == -1) & (last == -1)).fill_null(False)
     unit = _NS_PER_US if (stamp[0] or 0) >= _MICROSECONDS_FROM else _NS_PER_MS
     start, end = (bound // unit for bound in utc_day_bounds(day))
-    maker = table["is_buyer_maker"].str.to_lowercase()
-    best = table["is_best_match"].str.to_lowercase()
+    maker, best = _lower(table["is_buyer_maker"]), _lower(table["is_best_match"])
 
     _refuse_first(
         [
@@ -142,6 +141,8 @@ def scaled(text: pl.Series, scale: int) -> tuple[pl.Series, pl.Series]:
     fits : Series of Boolean
         Whether nothing but zeros was cut off.
     """
+    if (even := _even(text, scale)) is not None:
+        return even
     parts = text.str.splitn(".", 2).struct.unnest()
     whole, tail = parts.to_series(0), parts.to_series(1).fill_null("")
     digits = whole + tail.str.pad_end(scale, "0").str.head(scale)
@@ -150,6 +151,36 @@ def scaled(text: pl.Series, scale: int) -> tuple[pl.Series, pl.Series]:
         text.is_in(("", ".", "+", "-", "+.", "-.")), None
     )
     return value, tail.str.slice(scale).str.strip_chars("0") == ""
+
+
+def _even(text: pl.Series, scale: int) -> tuple[pl.Series, pl.Series] | None:
+    """`scaled` in less than half the time, of a column with equally many decimals in every cell.
+
+    None where one cell has not, or is no such number, or might not fit into 64 bits on the way.
+    """
+    decimals = text.str.len_bytes() - text.str.find(".", literal=True) - 1
+    if not text.len() or decimals.has_nulls() or decimals.min() != decimals.max():
+        return None
+    digits = text.str.replace(".", "", literal=True).cast(pl.Int64, strict=False)
+    if digits.has_nulls() or (digits < 0).any():
+        return None
+    finer = int(decimals[0]) - scale
+    if abs(finer) > 18:
+        return None
+    step = 10 ** abs(finer)
+    if finer >= 0:
+        return digits // step, digits % step == 0
+    if (digits > _INT64_MAX // step).any():
+        return None
+    return digits * step, pl.repeat(True, text.len(), eager=True)
+
+
+def _lower(text: pl.Series) -> pl.Series:
+    """Lower case, told quickly where it is what Binance writes."""
+    true = text == "True"
+    if not (true | (text == "False")).all(ignore_nulls=False):
+        return text.str.to_lowercase()
+    return pl.select(pl.when(true).then(pl.lit("true")).otherwise(pl.lit("false"))).to_series()
 
 
 def _decimal_flaws(

@@ -115,3 +115,17 @@ class Completing(Protocol):
             Of schema `TRADES`, ascending by `id`, as a live collector or a killed run left them.
         """
         ...
+
+
+@runtime_checkable
+class Healer(Venue, RangeSource, Protocol):
+    """A source of a venue's days that can also be asked for a few ids of one."""
+
+
+@runtime_checkable
+class Rechecking(Protocol):
+    """A source that can tell, for a request or two, whether a stored day is still what it has."""
+
+    def recheck(self, instrument: Instrument, day: date, trades: pl.DataFrame) -> bool:
+        """Whether the venue's own bars now say otherwise than these stored trades of a day do."""
+        ...

@@ -5,21 +5,24 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from trader_pipelines.core.errors import BadAnswerError, MissingDataError, UnknownSymbolError
 from trader_pipelines.core.instruments import Instrument
-from trader_pipelines.core.reconciliation import KlineReconciliation, reconcile_with_klines
+from trader_pipelines.core.reconciliation import reconcile_with_klines
 from trader_pipelines.core.trades import NS_PER_DAY, TRADES, utc_day_bounds
 from trader_pipelines.venues.asking import API_PATIENCE
-from trader_pipelines.venues.base import DayTrades
+from trader_pipelines.venues.base import DayTrades, RangeTrades
 from trader_pipelines.venues.binance_api import LIMIT, Api
-from trader_pipelines.venues.binance_rows import Print, frame
+from trader_pipelines.venues.binance_day import ENDS, Gathered, gather
+from trader_pipelines.venues.binance_rows import PRINTS, frame
 from trader_pipelines.venues.budget import Budget
-from trader_pipelines.venues.days import Today, check_day, utc_today
+from trader_pipelines.venues.days import Today, check_day, check_listed, utc_today
 from trader_pipelines.venues.patience import Patience
+from trader_pipelines.venues.spool import Spool, day_spool
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class Binance:
         Weight a minute that the venue allows this address.
     budget : Budget, optional
         In place of the process's own.
+    spool : Path, optional
+        Folder in which the pages of a day wait until the day is whole.
+    bans : Path, optional
+        Folder by which the processes of this machine tell each other of bans.
     """
 
     name: str = "binance"
@@ -51,10 +58,20 @@ class Binance:
     longest_skew: float = 60.0
     limit: int = LIMIT
     budget: Budget | None = field(default=None, repr=False)
+    spool: Path | None = field(default=None, repr=False)
+    bans: Path | None = field(default=None, repr=False)
 
     @cached_property
     def _api(self) -> Api:
-        return Api(self.name, self.url, self.patience, self.longest_skew, self.limit, self.budget)
+        return Api(
+            self.name,
+            self.url,
+            self.patience,
+            self.longest_skew,
+            self.limit,
+            self.budget,
+            self.bans,
+        )
 
     @property
     def synthetic(self) -> bool:
@@ -87,42 +104,64 @@ class Binance:
             When the venue answers what cannot be true, again and again.
         KeyRefusedError, ClockError, VenueBannedError, VenueUnreachableError
         """
+        return self.complete_day(instrument, day, TRADES.to_frame())
+
+    def complete_day(self, instrument: Instrument, day: date, have: pl.DataFrame) -> DayTrades:
+        """`fetch_day`, given the trades of the day that are stored already; the same comes out.
+
+        Asked for is what lacks between the ids, after the last one, and before the first one when
+        the klines count more there. Stored trades of minutes that the klines tell otherwise are
+        asked for again: what the venue says now wins.
+
+        Parameters
+        ----------
+        have : DataFrame
+            Of schema `TRADES`, ascending by `id`.
+        """
         check_day(self.name, instrument, day, self.today)
-        self._api.check_clock()
-        where = self._api.where(instrument, f"day {day}")
-        start, end = utc_day_bounds(day)
-        klines = self._api.klines(instrument, day)
-        got = _Gathered()
-        got.take(self._api.day(instrument, start, end))
-        for _ in range(self.patience.attempts):
-            trades = got.trades()
-            agreed = reconcile_with_klines(trades, klines, instrument)
-            edge = _lacking_edge(agreed, trades)
-            if not edge:
-                break
-            # Either the pages ended too early or a kline is wrong: both are asked for again.
-            klines = self._api.klines(instrument, day)
-            if edge == "tail" and got.last is not None:
-                got.take(self._api.after(instrument, got.last, end))
-            else:
-                got = _Gathered()
-                got.take(self._api.day(instrument, start, end))
-        else:
-            raise BadAnswerError(
-                f"the venue's klines count trades before the first or after the last of "
-                f"{got.rows} that it gives",
-                where=where,
-                remedy="try again later; nothing was stored",
-                retry=True,
-            )
-        if not got.rows:
-            self._explain_empty(instrument, day, where)
+        got = Gathered(_of_day(have, day), self._spool(instrument, day))
+        if got.spool:
+            got.resume(got.spool.kept(PRINTS))
+        agreed = gather(self._api, instrument, day, got, self.patience.attempts)
+        trades, void_ids = got.trades(), got.void_ids
+        if trades.is_empty():
+            self._explain_empty(instrument, day, self._api.where(instrument, f"day {day}"))
+        if got.spool:
+            got.spool.forget()
         return DayTrades(
             trades,
             source=f"aggTrades over REST, {instrument.symbol} {day}",
-            reconciled={"rest_rows": got.rows, **agreed.told()},
-            void_ids=tuple(got.void_ids),
+            reconciled={"rest_rows": trades.height + len(void_ids), **agreed.told()},
+            void_ids=void_ids,
         )
+
+    def fetch_range(self, instrument: Instrument, day: date, first: int, last: int) -> RangeTrades:
+        """What there is of the ids `first` to `last` on a day; an id that lacks was asked twice.
+
+        Trades of the range that belong to another day are left out.
+
+        Raises
+        ------
+        UnknownSymbolError, BadAnswerError, KeyRefusedError, VenueUnreachableError
+        """
+        check_listed(self.name, instrument, day)
+        got = Gathered(TRADES.to_frame())
+        got.take(self._api.walk(instrument, first, last=last, ends=ENDS))
+        got.told = got.told.filter(pl.col("ts_event").is_between(*utc_day_bounds(day), "left"))
+        source = f"aggTrades over REST, {instrument.symbol} ids {first} to {last}"
+        return RangeTrades(got.trades(), source, got.void_ids)
+
+    def recheck(self, instrument: Instrument, day: date, trades: pl.DataFrame) -> bool:
+        """Whether the venue's klines now say otherwise than stored trades of a day do.
+
+        Raises
+        ------
+        TraderError
+            As `fetch_day`.
+        """
+        check_day(self.name, instrument, day, self.today)
+        klines = self._api.klines(instrument, day)
+        return not reconcile_with_klines(trades, klines, instrument).agrees
 
     def fetch_from(self, instrument: Instrument, trade_id: int) -> Iterator[pl.DataFrame]:
         """Trades from an id on to the latest, page by page; a failure keeps the pages before it.
@@ -149,12 +188,37 @@ class Binance:
             if trades.height:
                 yield trades
 
+    def first_id(self, instrument: Instrument, day: date) -> int:
+        """Id of the first trade of a UTC day that need not be over; of the next one if none was.
+
+        One request, two while the day has no trade.
+
+        Raises
+        ------
+        BadAnswerError
+            When the venue says both that the day has trades and that it has none.
+        TraderError
+            As `fetch_day`.
+        """
+        start, end = utc_day_bounds(day)
+        if page := next(self._api.day(instrument, start, end), None):
+            return page[0].id
+        latest = self._api.latest(instrument)
+        if latest is not None and latest.ts_event >= start:
+            raise BadAnswerError(
+                f"the venue gives no trade of {day}, and trade {latest.id} of that day or later",
+                where=self._api.where(instrument, f"first trade of {day}"),
+                remedy="try again later",
+                retry=True,
+            )
+        return latest.id + 1 if latest is not None else 0
+
     def klines(self, instrument: Instrument, day: date) -> pl.DataFrame:
         """The venue's own minute bars of a UTC day, of schema `core.reconciliation.KLINES`."""
         return self._api.klines(instrument, day)
 
     def check_clock(self) -> None:
-        """Compare this machine's clock with the venue's; at most once an hour.
+        """Compare this machine's clock with the venue's; asks only when it has not told lately.
 
         Raises
         ------
@@ -162,23 +226,27 @@ class Binance:
         """
         self._api.check_clock()
 
-    def instruments(self, symbols: Mapping[str, date]) -> tuple[Instrument, ...]:
-        """Instruments with the grid that the venue has now, from ``exchangeInfo``.
+    def instruments(self, symbols: Iterable[str]) -> tuple[Instrument, ...]:
+        """Instruments as the venue lists them now, each since the day of its first trade.
 
-        Parameters
-        ----------
-        symbols : mapping
-            Symbol to the first day in the universe. The venue's present grid may be coarser or
-            finer than that of its history.
+        The present grid may be coarser or finer than that of the history.
 
         Raises
         ------
         UnknownSymbolError
         """
         return tuple(
-            Instrument(self.name, symbol, *_steps(self._api.listing(symbol)), since=since)
-            for symbol, since in symbols.items()
+            Instrument(
+                self.name,
+                symbol,
+                *_steps(self._api.listing(symbol)),
+                since=self._api.first_day(symbol),
+            )
+            for symbol in symbols
         )
+
+    def _spool(self, instrument: Instrument, day: date) -> Spool | None:
+        return day_spool(self.spool, instrument, day) if self.spool else None
 
     def _explain_empty(self, instrument: Instrument, day: date, where: str) -> None:
         """Tell a day without trades from one before the listing or after the delisting."""
@@ -200,37 +268,10 @@ class Binance:
             )
 
 
-@dataclass
-class _Gathered:
-    """Pages of a day as they come in."""
-
-    frames: list[pl.DataFrame] = field(default_factory=lambda: [TRADES.to_frame()])
-    void_ids: list[int] = field(default_factory=list)
-    rows: int = 0
-    last: Print | None = None
-
-    def take(self, pages: Iterable[list[Print]]) -> None:
-        for page in pages:
-            self.frames.append(frame(page))
-            self.void_ids += [trade.id for trade in page if trade.first < 0]
-            self.rows += len(page)
-            self.last = page[-1]
-
-    def trades(self) -> pl.DataFrame:
-        return pl.concat(self.frames)
-
-
-def _lacking_edge(agreed: KlineReconciliation, trades: pl.DataFrame) -> str:
-    """Where the klines count more than came: up to the first minute, or from the last on."""
-    minutes = agreed.lacking()["minute"]
-    if minutes.is_empty():
-        return ""
-    if trades.is_empty():
-        return "head"
-    first, last = (trades["ts_event"][at].replace(second=0, microsecond=0) for at in (0, -1))
-    if (minutes <= first).any():
-        return "head"
-    return "tail" if (minutes >= last).any() else ""
+def _of_day(trades: pl.DataFrame, day: date) -> pl.DataFrame:
+    start, end = utc_day_bounds(day)
+    stamp = pl.col("ts_event").to_physical()
+    return trades.filter(stamp >= start, stamp < end)
 
 
 def _steps(listing: Mapping[str, Any]) -> tuple[Decimal, Decimal]:

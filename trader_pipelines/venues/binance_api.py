@@ -3,8 +3,9 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -20,7 +21,7 @@ from trader_pipelines.venues.binance_rows import (
     read_prints,
 )
 from trader_pipelines.venues.budget import Budget
-from trader_pipelines.venues.ccxt_client import Client, check_clock
+from trader_pipelines.venues.ccxt_client import Client, Clocks, check_clocks
 from trader_pipelines.venues.decimals import nanoseconds
 from trader_pipelines.venues.patience import Patience
 from trader_pipelines.venues.refusals import unknown_symbol
@@ -33,7 +34,7 @@ PAGE = 1000
 
 _MS = 1_000_000
 _MINUTE = 60_000_000_000
-_CLOCK_GOOD_FOR = 3600.0
+_CLOCK_GOOD_FOR = 3_600_000_000_000
 
 _METHODS = {
     "time": "public_get_time",
@@ -53,7 +54,7 @@ class Api:
     longest_skew: float = 60.0
     limit: int = LIMIT
     own_budget: Budget | None = field(default=None, repr=False)
-    _clock: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    bans: Path | None = field(default=None, repr=False)
 
     @cached_property
     def _client(self) -> Client:
@@ -69,9 +70,10 @@ class Api:
             self.name,
             self.limit,
             settings,
-            "X-MBX-USED-WEIGHT-1M",
-            self.patience,
-            self.own_budget,
+            used_header="X-MBX-USED-WEIGHT-1M",
+            patience=self.patience,
+            own_budget=self.own_budget,
+            bans=self.bans,
         )
 
     def klines(self, instrument: Instrument, day: date) -> pl.DataFrame:
@@ -101,32 +103,38 @@ class Api:
         return klines_frame(rows)
 
     def check_clock(self) -> None:
-        """Compare this machine's clock with the venue's; at most once an hour.
+        """Compare this machine's clock with the venue's: by its last answer, or by asking it.
 
         Raises
         ------
         ClockError
         """
-        if time.monotonic() < self._clock.get("good_until", 0.0):
-            return
+        clocks = self._client.clocks
+        if clocks is None or time.time_ns() - clocks.received > _CLOCK_GOOD_FOR:
+            sent = [0]
 
-        def read(got: Any) -> None:
-            if not isinstance(got, dict) or not isinstance(got.get("serverTime"), int):
-                raise SuspectError("no serverTime where the venue's time belongs")
-            told = nanoseconds(got["serverTime"])
-            check_clock(self.name, f"clock of venue {self.name}", told, sent[0], self.longest_skew)
+            def stamp() -> dict[str, Any]:
+                sent[0] = time.time_ns()
+                return {}
 
-        sent = [0]
+            def read(got: Any) -> Clocks:
+                if not isinstance(got, dict) or not isinstance(got.get("serverTime"), int):
+                    raise SuspectError("no serverTime where the venue's time belongs")
+                return Clocks(nanoseconds(got["serverTime"]), sent[0], time.time_ns())
 
-        def stamp() -> dict[str, Any]:
-            sent[0] = time.time_ns()
-            return {}
-
-        self._ask("time", stamp, read, f"clock of venue {self.name}", "")
-        self._clock["good_until"] = time.monotonic() + _CLOCK_GOOD_FOR
+            clocks = self._ask("time", stamp, read, f"clock of venue {self.name}", "")
+        check_clocks(self.name, clocks, self.longest_skew)
 
     def day(self, instrument: Instrument, start: int, end: int) -> Iterator[list[Print]]:
         """Pages of a day (nanoseconds, `end` excluded): the first by time, the others by id."""
+        page, whole = self.first_page(instrument, start, end)
+        if page:
+            yield page
+        if not whole:
+            yield from self.after(instrument, page[-1].id, end, page[-1])
+
+    def first_page(self, instrument: Instrument, start: int, end: int) -> tuple[list[Print], bool]:
+        """The page by time that a day begins with, up to its first hole; and if that is all."""
         where = self.where(instrument, "first page of a day")
         asked = {
             "symbol": instrument.symbol,
@@ -143,14 +151,13 @@ class Api:
 
         page = self._ask("aggTrades", asked, read, where, instrument.symbol)
         sound = _sound_part(page)
-        if sound:
-            yield sound
-        if len(page) == PAGE or len(sound) < len(page):
-            yield from self.after(instrument, sound[-1], end)
+        return sound, len(sound) == len(page) < PAGE
 
-    def after(self, instrument: Instrument, last: Print, end: int) -> Iterator[list[Print]]:
-        """Pages of a day that follow one of its prints, until a print is of a later day."""
-        for page in self.walk(instrument, last.id + 1, before=last):
+    def after(
+        self, instrument: Instrument, last: int, end: int, before: Print | None = None
+    ) -> Iterator[list[Print]]:
+        """Pages of a day that follow an id, until a print is of a later day."""
+        for page in self.walk(instrument, last + 1, before=before):
             within = [trade for trade in page if trade.ts_event < end]
             if within:
                 yield within
@@ -166,21 +173,32 @@ class Api:
         before: Print | None = None,
         ends: int = 1,
     ) -> Iterator[list[Print]]:
-        """Pages by id. A short page ends it once `ends` answers in a row had nothing more."""
+        """Pages by id. A short page ends it once `ends` answers in a row had nothing more.
+
+        A page that is short although it does not reach an id that the venue gave before is none.
+        """
         where = self.where(instrument, f"ids from {from_id}")
-        at, hole_at, quiet = from_id, -1, 0
+        at, hole_at, quiet, known = from_id, -1, 0, -1
         while last is None or at <= last:
             limit = PAGE if last is None else min(PAGE, last - at + 1)
             asked = {"symbol": instrument.symbol, "fromId": at, "limit": limit}
 
             def read(
-                got: Any, at: int = at, limit: int = limit, before: Print | None = before
+                got: Any,
+                at: int = at,
+                limit: int = limit,
+                before: Print | None = before,
+                known: int = known,
             ) -> list[Print]:
                 page = read_prints(got, instrument, from_id=at, limit=limit, where=where)
+                reached = page[-1].id if page else -1
+                if len(page) < limit and reached < known and at <= known:
+                    raise SuspectError(f"{len(page)} trades from {at} on, which end before {known}")
                 check_spaces([before, *page[:1]] if before else [])
                 return page
 
             page = self._ask("aggTrades", asked, read, where, instrument.symbol)
+            known = max(known, page[-1].id) if page else known
             # Asked twice for the same missing id, the venue does not have it: that is a hole.
             if page and page[0].id > at and hole_at != at:
                 hole_at = at
@@ -190,10 +208,10 @@ class Api:
             if within:
                 yield within
                 before, at, quiet = kept[-1], kept[-1].id + 1, 0
-            if len(kept) < len(page):
-                continue
             if last is not None and len(within) < len(kept):
                 return
+            if len(kept) < len(page):
+                continue
             if len(page) < limit:
                 quiet += 1
                 if quiet >= ends:
@@ -207,6 +225,32 @@ class Api:
             return read_prints(got, instrument, from_id=0, limit=1, where=where)
 
         asked = {"symbol": instrument.symbol, "fromId": 0, "limit": 1}
+        found: list[Print] = self._ask("aggTrades", asked, read, where, instrument.symbol)
+        return found[0] if found else None
+
+    def first_day(self, symbol: str) -> date:
+        """The UTC day of a symbol's first trade, by its first daily kline."""
+        where = f"venue {self.name}, symbol {symbol}, first day"
+
+        def read(got: Any) -> date:
+            try:
+                opened = nanoseconds(int(got[0][0]))
+            except (TypeError, ValueError, LookupError):
+                raise SuspectError("no daily kline where the first one belongs") from None
+            return datetime.fromtimestamp(opened // 10**9, UTC).date()
+
+        asked = {"symbol": symbol, "interval": "1d", "startTime": 0, "limit": 1}
+        found: date = self._ask("klines", asked, read, where, symbol)
+        return found
+
+    def latest(self, instrument: Instrument) -> Print | None:
+        """The symbol's latest trade."""
+        where = self.where(instrument, "latest trade")
+
+        def read(got: Any) -> list[Print]:
+            return read_prints(got, instrument, from_id=0, limit=1, where=where)
+
+        asked = {"symbol": instrument.symbol, "limit": 1}
         found: list[Print] = self._ask("aggTrades", asked, read, where, instrument.symbol)
         return found[0] if found else None
 

@@ -126,10 +126,13 @@ def _print(row: Any, number: int, instrument: Instrument, where: str) -> Print:
         raise SuspectError(f"row {number}: price, size or raw trade ids that no trade can have")
     if trade_id < 0 or stamp <= 0:
         raise SuspectError(f"row {number}: id or stamp that no trade can have")
-    ts = nanoseconds(stamp)
-    if ts < _MICROSECONDS_FROM:
-        ts -= ts % 1_000_000
+    ts = as_archived(nanoseconds(stamp))
     return Print(trade_id, ts, price, size, -1 if maker else 1, fills, first, last)
+
+
+def as_archived(ts: int) -> int:
+    """A stamp, nanoseconds, as fine as the archive has it: stream, REST and archive agree."""
+    return ts - ts % 1_000_000 if ts < _MICROSECONDS_FROM else ts
 
 
 def _integer(value: Any) -> int:
@@ -138,11 +141,23 @@ def _integer(value: Any) -> int:
     return int(value)
 
 
+#: One row a `Print`, those that Binance declared void as well.
+PRINTS = pl.Schema(dict.fromkeys(Print._fields, pl.Int64()))
+
+
+def table(prints: Sequence[Print]) -> pl.DataFrame:
+    """Prints of schema `PRINTS`."""
+    return pl.DataFrame(prints, schema=PRINTS, orient="row")
+
+
+def trades_of(prints: pl.DataFrame) -> pl.DataFrame:
+    """Trades of schema `TRADES` out of prints of schema `PRINTS`, without the void ones."""
+    return prints.filter(pl.col("first") >= 0).select(TRADES.names()).cast(TRADES)
+
+
 def frame(prints: Sequence[Print]) -> pl.DataFrame:
     """Trades of schema `TRADES`, without those that Binance declared void."""
-    kept = [trade for trade in prints if trade.first >= 0]
-    columns = {name: [getattr(trade, name) for trade in kept] for name in TRADES}
-    return pl.DataFrame(columns, schema=dict.fromkeys(TRADES, pl.Int64)).cast(TRADES)
+    return trades_of(table(prints))
 
 
 def read_klines(answer: Any, instrument: Instrument, first: int, last: int) -> list[list[int]]:

@@ -1,10 +1,14 @@
 """How much of a venue's published limits is spent, shared by everything in the process."""
 
+import contextlib
+import hashlib
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from trader_pipelines.core.errors import VenueBannedError, VenueUnreachableError
@@ -31,6 +35,10 @@ class Budget:
         A call waits no longer than this, seconds; it is refused at once when it would have to.
     usual_hold : float
         Wait after a 429 that does not say how long, seconds.
+    reserve : int
+        Weight left unspent for what others on this address send before we are told of it.
+    bans : Path, optional
+        File by which processes of this machine tell each other until when they are banned.
     """
 
     def __init__(
@@ -40,14 +48,17 @@ class Budget:
         window: float = WINDOW,
         longest_wait: float = 120.0,
         usual_hold: float = 5.0,
+        reserve: int = 0,
+        bans: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Any] = time.sleep,
     ) -> None:
         self.name = name
-        self.limit = limit
+        self.limit = limit - reserve
         self.window = window
         self.longest_wait = longest_wait
         self.usual_hold = usual_hold
+        self.bans = bans
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
@@ -69,6 +80,7 @@ class Budget:
         while True:
             with self._lock:
                 now = self._clock()
+                self._banned_until = max(self._banned_until, now + self._told_ban())
                 if now < self._banned_until:
                     raise self._banned(self._banned_until - now)
                 wait = max(self._held_until - now, self._room_in(weight, now))
@@ -100,6 +112,7 @@ class Budget:
         """Send nothing and refuse every call until the ban ends: 418."""
         with self._lock:
             self._banned_until = max(self._banned_until, self._clock() + seconds)
+            self._tell_ban(seconds)
             return self._banned(self._banned_until - self._clock())
 
     def _room_in(self, weight: int, now: float) -> float:
@@ -117,6 +130,23 @@ class Budget:
             self._told = (now, 0)
         return wait
 
+    def _told_ban(self) -> float:
+        """Seconds that a ban lasts of which another process has told."""
+        try:
+            return float(self.bans.read_text()) - time.time() if self.bans else 0.0
+        except (OSError, ValueError):
+            return 0.0
+
+    def _tell_ban(self, seconds: float) -> None:
+        if self.bans is None:
+            return
+        part = self.bans.with_suffix(f".{os.getpid()}.part")
+        # Who cannot write it still keeps the ban for itself.
+        with contextlib.suppress(OSError):
+            self.bans.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(repr(time.time() + seconds))
+            part.replace(self.bans)
+
     def _banned(self, seconds: float) -> VenueBannedError:
         until = datetime.fromtimestamp(time.time() + seconds, UTC)
         return VenueBannedError(
@@ -131,7 +161,24 @@ _SHARED: dict[tuple[str, str], Budget] = {}
 _GUARD = threading.Lock()
 
 
-def shared(name: str, address: str, limit: int, window: float = WINDOW) -> Budget:
-    """The one budget of this process for an address of a venue."""
+def shared(
+    name: str,
+    address: str,
+    limit: int,
+    window: float = WINDOW,
+    reserve: int = 0,
+    bans: Path | None = None,
+) -> Budget:
+    """The one budget of this process for an address of a venue.
+
+    Parameters
+    ----------
+    bans : Path, optional
+        Folder of the files by which processes tell each other of bans.
+    """
+    file = f"{name}-{hashlib.sha256(address.encode()).hexdigest()[:16]}"
     with _GUARD:
-        return _SHARED.setdefault((name, address), Budget(name, limit, window))
+        budget = _SHARED.setdefault((name, address), Budget(name, limit, window, reserve=reserve))
+        if bans is not None:
+            budget.bans = bans / file
+        return budget

@@ -1,7 +1,7 @@
 """What an exchange of ccxt can do with its trades, stated and never guessed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
@@ -39,6 +39,9 @@ class Capabilities:
     stamp_at : int or str, optional
         Where in ccxt's ``info`` the venue's own stamp lies, in decimal seconds; None takes ccxt's
         milliseconds.
+    params : mapping
+        What each question for trades has to say besides: ``sort: ASC`` of an exchange that gives
+        the latest first.
     """
 
     exchange: str
@@ -49,6 +52,7 @@ class Capabilities:
     history: timedelta | None = None
     cursor: str = ""
     stamp_at: int | str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 #: https://docs.kraken.com/api/docs/rest-api/get-recent-trades and
@@ -92,6 +96,7 @@ def capabilities(exchange: str, stated: Mapping[str, Any]) -> Capabilities:
         "history_days": int,
         "cursor": str,
         "stamp_at": (int, str),
+        "params": Mapping,
     }
     for name, value in told.items():
         if name not in kinds:
@@ -106,8 +111,12 @@ def capabilities(exchange: str, stated: Mapping[str, Any]) -> Capabilities:
         told["paging"] = Paging(told["paging"])
     if "history_days" in told:
         told["history"] = timedelta(days=told.pop("history_days"))
-    if exchange in KNOWN:
-        return replace(KNOWN[exchange], **told)
+    known = KNOWN.get(exchange)
+    cursor = told.get("cursor") or (known.cursor if known else "")
+    if told.get("paging") is Paging.CURSOR and not cursor:
+        raise ValueError("state cursor, the parameter that takes the stamp to go on from")
+    if known:
+        return replace(known, **told)
     if missing := [
         n for n in ("sequential_ids", "largest_page", "requests_a_minute") if n not in told
     ]:

@@ -1,46 +1,42 @@
-"""Any exchange of ccxt as a venue: pages that overlap, exact text, nothing stored unchecked."""
+"""Any exchange of ccxt as a venue: whole days and ranges of ids, nothing stored unchecked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
-from itertools import pairwise
-from typing import Any, NamedTuple
+from itertools import chain, count, pairwise
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from trader_pipelines.core.errors import BadAnswerError, MissingDataError
+from trader_pipelines.core.errors import MissingDataError
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.core.trades import TRADES, utc_day_bounds
-from trader_pipelines.venues.asking import API_PATIENCE, SuspectError
-from trader_pipelines.venues.base import DayTrades
+from trader_pipelines.venues.asking import API_PATIENCE
+from trader_pipelines.venues.base import DayTrades, RangeTrades
 from trader_pipelines.venues.budget import Budget
-from trader_pipelines.venues.ccxt_capabilities import Capabilities, Paging
-from trader_pipelines.venues.ccxt_client import Client
-from trader_pipelines.venues.days import Today, check_day, utc_today
-from trader_pipelines.venues.decimals import NotANumberError, TooFineError, scaled, too_fine
+from trader_pipelines.venues.ccxt_capabilities import Capabilities
+from trader_pipelines.venues.ccxt_client import Client, check_clocks
+from trader_pipelines.venues.ccxt_pages import FILLS, Fill, Pages
+from trader_pipelines.venues.days import Today, check_day, check_listed, utc_today
 from trader_pipelines.venues.patience import Patience
-from trader_pipelines.venues.refusals import unknown_symbol
+from trader_pipelines.venues.spool import Spool, day_spool
 
-_SIDES = {"buy": 1, "sell": -1, None: 0}
+_MINUTE = 60_000_000_000
 
+#: A day is read from so long before it, that its first id follows one of the day before.
+_LEAD = 10 * _MINUTE
 
-class Fill(NamedTuple):
-    """One trade; `key` is the venue's identity as it wrote it."""
+#: So many holes between ids are asked for again; an exchange with more of them counts otherwise.
+_ASKED_AGAIN = 50
 
-    key: str
-    ts_event: int
-    price: int
-    size: int
-    side: int
+_GUESSES = 4
 
 
 @dataclass(frozen=True)
 class CcxtVenue:
-    """Trades of one exchange through ccxt's unified `fetch_trades`.
-
-    Each page begins at the last stamp of the one before, so it has to hold the last trade again:
-    that proves that nothing lies between them. Trades are told apart by the venue's ids.
+    """Trades of one exchange through ccxt, by pages that overlap.
 
     Parameters
     ----------
@@ -50,6 +46,12 @@ class CcxtVenue:
         The venue's name in the universe.
     settings : mapping
         Of the ccxt exchange, over its defaults: urls, options.
+    url : str
+        Scheme and host of its API in place of its own.
+    longest_skew : float
+        Seconds that this machine's clock may differ from the venue's.
+    spool : Path, optional
+        Folder in which the pages of a day wait until the day is whole.
     """
 
     can: Capabilities
@@ -58,6 +60,9 @@ class CcxtVenue:
     today: Today = utc_today
     patience: Patience = API_PATIENCE
     budget: Budget | None = field(default=None, repr=False)
+    url: str = field(default="", repr=False)
+    longest_skew: float = 60.0
+    spool: Path | None = field(default=None, repr=False)
 
     @property
     def synthetic(self) -> bool:
@@ -78,8 +83,8 @@ class CcxtVenue:
         Returns
         -------
         DayTrades
-            `reconciled` holds ``rest_rows`` and ``rest_overlaps``, the pages that were proven to
-            join the one before them.
+            `reconciled` holds ``rest_rows``, of pages each of which was proven to join the one
+            before it.
 
         Raises
         ------
@@ -90,116 +95,112 @@ class CcxtVenue:
         BadAnswerError, KeyRefusedError, VenueBannedError, VenueUnreachableError
         """
         check_day(self.name, instrument, day, self.today)
-        where = f"venue {self.name}, symbol {instrument.symbol}, day {day}"
+        where = self._where(instrument, day)
+        self._check_history(day, where)
+        start, end = utc_day_bounds(day)
+        spool = self._spool(instrument, day)
+        known = [Fill(*row) for row in spool.kept(FILLS).iter_rows()] if spool else []
+        every = {fill.key: fill for fill in known}
+        until = start - _LEAD, lambda fill: fill.ts_event >= end
+        for page in self._pages.since(instrument, *until, where, known):
+            every |= {fill.key: fill for fill in page}
+            if spool:
+                spool.keep(page[0].ts_event, pl.DataFrame(page, schema=FILLS, orient="row"))
+        # A day must not be called over by a clock that is off.
+        if self._client.clocks is not None:
+            check_clocks(self.name, self._client.clocks, self.longest_skew)
+        if self.can.sequential_ids:
+            every = self._without_holes(instrument, every, start, end, where)
+        fills = [fill for fill in every.values() if start <= fill.ts_event < end]
+        if spool:
+            spool.forget()
+        return DayTrades(
+            self._frame(fills),
+            source=f"{self.can.exchange} trades over REST, {instrument.symbol} {day}",
+            reconciled={"rest_rows": len(fills)},
+        )
+
+    def fetch_range(self, instrument: Instrument, day: date, first: int, last: int) -> RangeTrades:
+        """What there is of the ids `first` to `last` on a day, read from before the first of them.
+
+        Where the range begins is guessed from the pages read so far. What lacks is asked for twice.
+        Without sequential ids, which only the day as a whole gives, the day is read.
+
+        Raises
+        ------
+        TraderError
+            As `fetch_day`.
+        """
+        if not self.can.sequential_ids:
+            trades = self.fetch_day(instrument, day).trades
+            within = trades.filter(pl.col("id").is_between(first, last))
+        else:
+            check_listed(self.name, instrument, day)
+            where = self._where(instrument, day)
+            self._check_history(day, where)
+            start, end = utc_day_bounds(day)
+            found: dict[int, Fill] = {}
+            for _ in range(2):
+                at, begun = self._before(instrument, start, end, first, where)
+                until = at, lambda fill: fill.ts_event >= end or int(fill.key) >= last
+                for page in chain([begun], self._pages.since(instrument, *until, where, begun)):
+                    kept = (f for f in page if first <= int(f.key) <= last)
+                    found |= {int(f.key): f for f in kept if start <= f.ts_event < end}
+                if len(found) == last - first + 1:
+                    break
+            within = self._frame([found[key] for key in sorted(found)])
+        source = f"{self.can.exchange} trades over REST, {instrument.symbol} ids {first} to {last}"
+        return RangeTrades(within, source)
+
+    def _without_holes(
+        self, instrument: Instrument, every: Mapping[str, Fill], start: int, end: int, where: str
+    ) -> dict[str, Fill]:
+        """Trades by id; what lacks is asked for again, at the day's edges as well."""
+        known = {int(key): fill for key, fill in every.items()}
+        holes = [
+            (a, b)
+            for a, b in pairwise(sorted(known))
+            if b > a + 1 and known[a].ts_event < end and known[b].ts_event >= start
+        ]
+        for a, b in holes[:_ASKED_AGAIN]:
+            until = known[a].ts_event, lambda fill, b=b: int(fill.key) >= b
+            for page in self._pages.since(instrument, *until, where):
+                known |= {int(fill.key): fill for fill in page if a < int(fill.key) < b}
+        return {str(key): known[key] for key in sorted(known)}
+
+    def _before(
+        self, instrument: Instrument, start: int, end: int, first: int, where: str
+    ) -> tuple[int, list[Fill]]:
+        """A moment that id `first` does not come before, and the page there if it was read."""
+        at = (start + end) // 2
+        for tried in count():
+            if end - start <= _MINUTE or at <= start:
+                break
+            page = self._pages.at(instrument, at, None, {}, where)
+            if page and int(page[0].key) < first <= int(page[-1].key):
+                return at, page
+            if page and int(page[-1].key) < first:
+                start = max(at, page[-1].ts_event)
+            else:
+                end = at
+            # A guess goes astray where trades come in bursts; halving does not.
+            at = _guess(page, first) if page and tried < _GUESSES else (start + end) // 2
+            at = at if at < end else (start + end) // 2
+        return start, []
+
+    def _spool(self, instrument: Instrument, day: date) -> Spool | None:
+        return day_spool(self.spool, instrument, day) if self.spool else None
+
+    def _where(self, instrument: Instrument, day: date) -> str:
+        return f"venue {self.name}, symbol {instrument.symbol}, day {day}"
+
+    def _check_history(self, day: date, where: str) -> None:
         if self.can.history is not None and day < self.today() - self.can.history:
             raise MissingDataError(
                 f"venue {self.name} gives trades of the last {self.can.history.days} days only",
                 where=where,
                 remedy="take that day from an archive",
             )
-        start, end = utc_day_bounds(day)
-        pages = list(self._pages(instrument, start, end, where))
-        fills = {fill.key: fill for page in pages for fill in page if start <= fill.ts_event < end}
-        return DayTrades(
-            self._frame(list(fills.values())),
-            source=f"{self.can.exchange} trades over REST, {instrument.symbol} {day}",
-            reconciled={"rest_rows": len(fills), "rest_overlaps": max(len(pages) - 1, 0)},
-        )
-
-    def _pages(
-        self, instrument: Instrument, start: int, end: int, where: str
-    ) -> Iterator[list[Fill]]:
-        """Pages from `start` until one reaches `end`, or two in a row bring nothing new."""
-        seen: dict[str, Fill] = {}
-        last: Fill | None = None
-        quiet = 0
-        while quiet < 2:
-            at = start if last is None else last.ts_event
-            page = self._page(instrument, at, last, seen, where)
-            fresh = [fill for fill in page if fill.key not in seen]
-            quiet = 0 if fresh else quiet + 1
-            if fresh:
-                yield page
-                seen |= {fill.key: fill for fill in fresh}
-                last = page[-1]
-            if last is not None and last.ts_event >= end:
-                return
-            if not fresh and len(page) >= self.can.largest_page:
-                raise BadAnswerError(
-                    f"more than {self.can.largest_page} trades have one stamp: the exchange's "
-                    "pages cannot go past it",
-                    where=where,
-                    remedy="take that day from an archive",
-                )
-
-    def _page(
-        self,
-        instrument: Instrument,
-        at: int,
-        last: Fill | None,
-        seen: Mapping[str, Fill],
-        where: str,
-    ) -> list[Fill]:
-        since: int | None = at // 1_000_000
-        params: dict[str, Any] = {}
-        if self.can.paging is Paging.CURSOR:
-            since, params = None, {self.can.cursor: str(at - 1)}
-
-        def call(exchange: Any) -> list[Fill]:
-            symbol = self._market(exchange, instrument, where)
-            got = exchange.fetch_trades(symbol, since, self.can.largest_page, params)
-            page = self._read(got, instrument, where)
-            if any(seen.get(fill.key, fill) != fill for fill in page):
-                raise SuspectError("one id stands for two different trades")
-            if last is not None and all(fill.key != last.key for fill in page):
-                raise SuspectError(f"the page does not hold {last.key}, the last trade before it")
-            return page
-
-        return self._client.ask(call, weight=1, symbol=instrument.symbol, where=where)
-
-    def _read(self, got: Any, instrument: Instrument, where: str) -> list[Fill]:
-        if not isinstance(got, list):
-            raise SuspectError(f"a {type(got).__name__} where a list of trades belongs")
-        fills: dict[str, Fill] = {}
-        for number, trade in enumerate(got, 1):
-            fill = self._fill(trade, number, instrument, where)
-            if fills.setdefault(fill.key, fill) != fill:
-                raise SuspectError(f"row {number}: one id stands for two different trades")
-        # By id where ids count: ccxt sorts them as text.
-        order = list(fills.values())
-        if self.can.sequential_ids:
-            order.sort(key=lambda fill: int(fill.key))
-        if any(b.ts_event < a.ts_event for a, b in pairwise(order)):
-            raise SuspectError("stamps fall")
-        return order
-
-    def _fill(self, trade: Any, number: int, instrument: Instrument, where: str) -> Fill:
-        if not isinstance(trade, dict):
-            raise SuspectError(f"row {number} is {str(trade)[:20]!r}, no trade")
-        key, side = str(trade.get("id") or ""), trade.get("side")
-        if not key or (self.can.sequential_ids and not key.isdecimal()):
-            raise SuspectError(f"row {number}: {key!r} is no id")
-        if side not in _SIDES:
-            raise SuspectError(f"row {number}: side {side!r}")
-        column, text = "price", ""
-        try:
-            text = str(trade.get("price"))
-            price = scaled(text, instrument.price_scale)
-            column, text = "size", str(trade.get("amount"))
-            size = scaled(text, instrument.size_scale)
-            ts = self._stamp(trade)
-        except TooFineError:
-            raise too_fine(instrument, column, text, f"{where}, id {key}") from None
-        except (NotANumberError, LookupError, TypeError):
-            raise SuspectError(f"row {number} has no number where one belongs") from None
-        if price <= 0 or size <= 0 or ts <= 0:
-            raise SuspectError(f"row {number}: price, size or stamp that no trade can have")
-        return Fill(key, ts, price, size, _SIDES[side])
-
-    def _stamp(self, trade: Mapping[str, Any]) -> int:
-        if self.can.stamp_at is None:
-            return int(trade["timestamp"]) * 1_000_000
-        return scaled(str(trade["info"][self.can.stamp_at]), 9)
 
     def _frame(self, fills: list[Fill]) -> pl.DataFrame:
         ids: list[int] = []
@@ -214,13 +215,9 @@ class CcxtVenue:
         }
         return pl.DataFrame(columns, schema=dict.fromkeys(TRADES, pl.Int64)).cast(TRADES)
 
-    def _market(self, exchange: Any, instrument: Instrument, where: str) -> str:
-        """Find the symbol in ccxt of an instrument: ``BTC/USD`` for ``BTCUSD``."""
-        for market in exchange.load_markets().values():
-            names = (market["base"] + market["quote"], market["id"])
-            if market["spot"] and instrument.symbol in names:
-                return str(market["symbol"])
-        raise unknown_symbol(self.name, instrument.symbol, where)
+    @cached_property
+    def _pages(self) -> Pages:
+        return Pages(self.can, self.name, self._client)
 
     @cached_property
     def _client(self) -> Client:
@@ -230,6 +227,15 @@ class CcxtVenue:
             self.name,
             self.can.requests_a_minute,
             settings,
+            self.url,
             patience=self.patience,
             own_budget=self.budget,
         )
+
+
+def _guess(page: list[Fill], wanted: int) -> int:
+    """Where a page would have an id in its middle, if trades came evenly."""
+    a, b = page[0], page[-1]
+    ids = max(int(b.key) - int(a.key), 1)
+    pace = (b.ts_event - a.ts_event) / ids
+    return int(a.ts_event + (wanted - int(a.key) - ids / 2) * pace)

@@ -15,15 +15,12 @@ def utc_today() -> date:
     return datetime.now(UTC).date()
 
 
-def check_day(venue: str, instrument: Instrument, day: date, today: Today) -> None:
-    """Refuse a day that `venue` cannot have: another venue's, not listed, or not over.
+def check_listed(venue: str, instrument: Instrument, day: date) -> None:
+    """Refuse an instrument that `venue` cannot have on a day: another venue's, or not listed.
 
     Raises
     ------
     UnknownSymbolError
-        When the instrument is another venue's, or not in the universe on `day`.
-    DayNotOverError
-        When the UTC day lies in the future or is still going on.
     """
     where = f"venue {venue}, symbol {instrument.symbol}, day {day}"
     if instrument.venue != venue:
@@ -40,11 +37,24 @@ def check_day(venue: str, instrument: Instrument, day: date, today: Today) -> No
             remedy=f"ask for a day from {instrument.since}{until}, or correct its days in "
             "universe.yaml",
         )
+
+
+def check_day(venue: str, instrument: Instrument, day: date, today: Today) -> None:
+    """Refuse a day that `venue` cannot have: another venue's, not listed, or not over.
+
+    Raises
+    ------
+    UnknownSymbolError
+        When the instrument is another venue's, or not in the universe on `day`.
+    DayNotOverError
+        When the UTC day lies in the future or is still going on.
+    """
+    check_listed(venue, instrument, day)
     now = today()
     if day >= now:
         raise DayNotOverError(
             f"{day} is {'still going on' if day == now else 'in the future'}",
-            where=where,
+            where=f"venue {venue}, symbol {instrument.symbol}, day {day}",
             remedy=f"ask for a day up to {now - timedelta(days=1)}, or wait until {day} is over "
             "(UTC)",
             retry=True,

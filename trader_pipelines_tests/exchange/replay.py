@@ -171,6 +171,9 @@ class Replay:
             if plain:
                 self._send(item, out)
             else:
+                if exchange.options.live_from:
+                    # A stall may follow: REST does not wait for the stream.
+                    exchange.printed_to[item.key] = item.id
                 await self._troubled(item, out)
         del items[done:]
         self.position += done

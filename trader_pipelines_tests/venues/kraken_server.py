@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 #: As ``GET /0/public/AssetPairs`` answers, shortened to what ccxt reads.
@@ -57,6 +57,8 @@ class Kraken:
         how = self.spoil.get(len(self.asked), "")
         if how == "missing":
             page = page[1:]
+        if how == "lossy":
+            page = page[: len(page) // 2] + page[len(page) // 2 + 3 :]
         if how == "empty":
             page = []
         last = page[-1][2] if page else since
@@ -74,15 +76,28 @@ class Kraken:
         return 200, body.encode()[: len(body) // 2 if how == "truncate" else None]
 
 
+class Answering(Protocol):
+    """Something that answers GET requests, and is told where it can be reached."""
+
+    url: str
+
+    def answer(self, path: str, query: Mapping[str, str]) -> tuple[int, bytes]: ...
+
+
+Venue = TypeVar("Venue", bound=Answering)
+
+
 @contextmanager
-def serving(kraken: Kraken) -> Iterator[Kraken]:
+def serving(venue: Venue) -> Iterator[Venue]:
+    """Serve a venue on a free port of this machine until the block ends."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-            status, body = kraken.answer(parts.path, query)
+            status, body = venue.answer(parts.path, query)
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -97,8 +112,8 @@ def serving(kraken: Kraken) -> Iterator[Kraken]:
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        kraken.url = f"http://127.0.0.1:{server.server_port}"
-        yield kraken
+        venue.url = f"http://127.0.0.1:{server.server_port}"
+        yield venue
     finally:
         server.shutdown()
         server.server_close()

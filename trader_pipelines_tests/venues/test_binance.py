@@ -1,6 +1,8 @@
 """Binance over REST through the real ccxt client: conformance, each fault alone, refusals, limits."""
 
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,8 +30,9 @@ from trader_pipelines.venues.archive import BinanceArchive
 from trader_pipelines.venues.binance import Binance
 from trader_pipelines.venues.binance_rows import frame, read_prints
 from trader_pipelines.venues.budget import Budget
+from trader_pipelines.venues.ccxt_client import _clocks
 from trader_pipelines_tests import tapes
-from trader_pipelines_tests.exchange.running import Running, running_exchange
+from trader_pipelines_tests.exchange.running import ROOT, Running, running_exchange
 from trader_pipelines_tests.venues import rest_exchange as rest
 from trader_pipelines_tests.venues.conformance import Case, VenueConformance
 
@@ -91,9 +94,8 @@ def test_fetch_day_sends_the_least_number_of_requests_for_trades(
     venue = rest.binance(exchange)
     venue.fetch_day(rest.SYMBOL, rest.DAY)
     assert counted.of(AGG) == math.ceil(3_500 / 1_000)
-    assert (counted.of("binance.klines"), counted.of("binance.time")) == (2, 1)
-    venue.fetch_day(rest.SYMBOL, rest.DAY)
-    assert counted.of("binance.time") == 1
+    # The clock is read from the answers that come anyway.
+    assert (counted.of("binance.klines"), counted.of("binance.time")) == (2, 0)
     assert counted.of("binance.exchangeInfo") == 0
 
 
@@ -145,6 +147,18 @@ def test_fetch_day_one_fault_leaves_it_whole(
     assert exchange.ask("state")["faults"][0]["fired"] == 1
 
 
+@pytest.mark.parametrize("fault", ONCE[:11], ids=lambda f: "-".join(map(str, f.values())))
+@pytest.mark.parametrize("number", [1, 2], ids=["first half", "second half"])
+def test_fetch_day_one_fault_of_the_klines_leaves_it_whole(
+    exchange: Running, asked: Any, fault: dict[str, Any], number: int
+) -> None:
+    asked({**fault, "on": "binance.klines", "at": [number]})
+    fetched = rest.binance(exchange).fetch_day(rest.SYMBOL, rest.DAY)
+    assert fetched.trades.equals(TRUTH)
+    assert fetched.reconciled["klines_minutes_differing"] == 0
+    assert exchange.ask("state")["faults"][0]["fired"] == 1
+
+
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
@@ -166,8 +180,8 @@ def test_fetch_day_pages_that_ended_too_early_go_on_from_the_last_id(
 ) -> None:
     counted = asked({"kind": "empty_page", "on": AGG, "at": [3]})
     assert rest.binance(exchange).fetch_day(rest.SYMBOL, rest.DAY).trades.equals(TRUTH)
-    # Three that came, the empty one, and the rest; the klines twice.
-    assert (counted.of(AGG), counted.of("binance.klines")) == (5, 4)
+    # Two that came, the empty one, and the rest; the klines of the first look proved it.
+    assert (counted.of(AGG), counted.of("binance.klines")) == (5, 2)
 
 
 def test_fetch_day_ids_that_rest_has_lost_are_named_missing(exchange: Running, asked: Any) -> None:
@@ -243,7 +257,7 @@ def test_unknown_symbol_is_typed_and_not_asked_again(exchange: Running, asked: A
     counted = asked()
     with pytest.raises(UnknownSymbolError, match="venue binance knows no symbol 'NOSUCHUSDT'"):
         rest.binance(exchange).fetch_day(replace(rest.SYMBOL, symbol="NOSUCHUSDT"), rest.DAY)
-    assert counted.of("binance.klines") == 1
+    assert counted.of(AGG) == 1
 
 
 def test_day_before_the_first_trade_is_missing(exchange: Running, asked: Any) -> None:
@@ -271,7 +285,7 @@ def test_address_refused_is_one_typed_error_without_retry(
     with pytest.raises(KeyRefusedError, match=f"it answers {status}") as caught:
         rest.binance(exchange).fetch_day(rest.SYMBOL, rest.DAY)
     assert not caught.value.retry
-    assert counted.of("binance.time") == 1
+    assert counted.of(AGG) == 1
 
 
 @pytest.mark.parametrize(("ms", "said"), [(300_000, "behind it"), (-300_000, "ahead of it")])
@@ -279,6 +293,35 @@ def test_clock_off_by_minutes_is_typed(exchange: Running, asked: Any, ms: int, s
     asked({"kind": "clock_skew", "ms": ms})
     with pytest.raises(ClockError, match=rf"this one is (300|299) s {said}"):
         rest.binance(exchange).fetch_day(rest.SYMBOL, rest.DAY)
+
+
+def test_clock_is_read_from_answers_and_asked_for_only_without_one(
+    exchange: Running, asked: Any
+) -> None:
+    counted = asked()
+    venue = rest.binance(exchange)
+    venue.check_clock()
+    assert counted.of("binance.time") == 1
+    venue.check_clock()
+    venue.fetch_range(rest.SYMBOL, rest.DAY, FIRST, FIRST)
+    venue.check_clock()
+    assert counted.of("binance.time") == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Date": "Tue, 02 Jan 2024 10:00:00 GMT"}, 1_704_189_600.5),
+        ({"Date": "Tue, 02 Jan 2024 10:00:00 GMT", "Age": "30"}, 1_704_189_630.5),
+        ({"Date": "yesterday"}, None),
+        ({}, None),
+    ],
+)
+def test_clock_of_an_answer_counts_the_age_of_a_cached_one(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    clocks = _clocks(headers, sent=7)
+    assert (clocks and (clocks.server / 1e9, clocks.sent)) == (seconds and (seconds, 7))
 
 
 def test_venue_down_is_typed_and_may_be_tried_again() -> None:
@@ -296,8 +339,9 @@ def test_price_finer_than_the_tick_names_the_setting(exchange: Running, asked: A
 
 
 def test_instruments_have_the_grid_that_the_venue_lists(exchange: Running, asked: Any) -> None:
-    (found,) = rest.binance(exchange).instruments({rest.SYMBOL.symbol: rest.SYMBOL.since})
-    assert found == rest.SYMBOL
+    (found,) = rest.binance(exchange).instruments([rest.SYMBOL.symbol])
+    # Its first trade is of the day after the one that the tests' universe begins with.
+    assert found == replace(rest.SYMBOL, since=rest.DAY)
 
 
 def test_ban_stops_everything_until_it_ends(exchange: Running, asked: Any) -> None:
@@ -326,6 +370,51 @@ def test_weight_limit_is_never_exceeded() -> None:
         limits = running.ask("state")["binance_limits"]
     assert (limits["refused_429"], limits["refused_418"], limits["bans"]) == (0, 0, [])
     assert 0 < limits["peak_weight_1m"] <= 30
+
+
+FETCH_DAYS = """
+import sys
+from trader_pipelines.venues.binance import Binance
+from trader_pipelines.venues.budget import Budget
+from trader_pipelines_tests.venues import rest_exchange as rest
+budget = Budget("binance", 120, window=1.1, reserve=30)
+venue = Binance(url=sys.argv[1], budget=budget, longest_skew=10**9)
+print("ready", flush=True)
+sys.stdin.readline()
+print(*(venue.fetch_day(rest.SYMBOL, rest.DAY).trades.height for _ in range(6)))
+"""
+
+
+def test_weight_limit_is_shared_by_two_processes_of_one_address() -> None:
+    # Twice 120 of weight, where a minute of this exchange's clock, a second of ours, allows 120.
+    with running_exchange([rest.MADE_UP], weight_limit=120, pace=60) as running:
+        command = [sys.executable, "-c", FETCH_DAYS, running.urls["binance_rest"]]
+        both = [
+            subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            for _ in range(2)
+        ]
+        assert [child.stdout.readline() for child in both if child.stdout] == [b"ready\n"] * 2
+        for child in both:
+            assert child.stdin
+            child.stdin.write(b"go\n")
+            child.stdin.flush()
+        told = [child.communicate(timeout=60)[0].split() for child in both]
+        limits = running.ask("state")["binance_limits"]
+        weight = sum(running.ask("state")["weights"].values())
+    assert told == [[b"3500"] * 6] * 2
+    assert (limits["refused_429"], limits["refused_418"], limits["bans"]) == (0, 0, [])
+    assert 0 < limits["peak_weight_1m"] <= 120
+    assert weight == 2 * 6 * (4 * 4 + 2 * 2)
+
+
+def test_hole_within_the_first_minute_is_named_and_not_refused(
+    exchange: Running, asked: Any
+) -> None:
+    asked({"kind": "hole", "first": FIRST + 3, "last": FIRST + 4, "where": ["rest"]})
+    quick = replace(rest.QUICK, attempts=2)
+    fetched = rest.binance(exchange, patience=quick).fetch_day(rest.SYMBOL, rest.DAY)
+    assert fetched.trades.equals(TRUTH.filter(~pl.col("id").is_in([FIRST + 3, FIRST + 4])))
+    assert fetched.reconciled["klines_fills_difference"] == 2
 
 
 def test_void_ids_are_no_trades_and_not_missing() -> None:

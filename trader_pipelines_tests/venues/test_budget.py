@@ -1,7 +1,10 @@
 """The budget of a venue's limits, on a clock that only sleeping moves; exact decimals."""
 
+import time
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,7 +28,7 @@ class Clock:
         self.now += seconds
 
 
-def made(clock: Clock, limit: int = 10, **more: float) -> Budget:
+def made(clock: Clock, limit: int = 10, **more: Any) -> Budget:
     return Budget("v", limit, clock=clock.read, sleep=clock.sleep, **more)
 
 
@@ -53,6 +56,31 @@ def test_spend_others_on_the_address_are_counted() -> None:
     assert clock.slept == []
     budget.spend(1)
     assert clock.slept == [61.0]
+
+
+def test_spend_reserve_is_left_to_others() -> None:
+    clock = Clock()
+    budget = made(clock, reserve=3)
+    budget.spend(7)
+    assert clock.slept == []
+    budget.spend(1)
+    assert clock.slept == [61.0]
+
+
+def test_ban_is_told_to_other_processes_and_ends_for_them_too(tmp_path: Path) -> None:
+    one, other = (made(Clock(), bans=tmp_path / "bans" / "v") for _ in range(2))
+    one.ban(0.3)
+    with pytest.raises(VenueBannedError, match="until 20"):
+        other.spend(1)
+    assert [file.name for file in (tmp_path / "bans").iterdir()] == ["v"]
+    later = made(Clock(), bans=tmp_path / "bans" / "v")
+    time.sleep(0.31)
+    later.spend(1)
+
+
+def test_ban_file_that_is_no_number_bans_nobody(tmp_path: Path) -> None:
+    (tmp_path / "v").write_text("half a num")
+    made(Clock(), bans=tmp_path / "v").spend(1)
 
 
 def test_hold_as_long_as_told_or_as_usual() -> None:

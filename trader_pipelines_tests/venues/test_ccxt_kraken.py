@@ -5,16 +5,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from trader_pipelines.core.certificates import missing_ranges
 from trader_pipelines.core.errors import (
     BadAnswerError,
     MissingDataError,
     SettingsError,
     UnknownSymbolError,
+    VenueUnreachableError,
 )
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.core.trades import TRADES, utc_day_bounds
@@ -72,8 +75,9 @@ def venue(running: Kraken, today: Today = lambda: date(2030, 1, 1), **more: Any)
         "kraken",
         {"urls": {"api": {"public": running.url}}},
         today,
-        patience=QUICK,
+        patience=more.pop("patience", QUICK),
         budget=open_budget(),
+        **more,
     )
 
 
@@ -105,6 +109,8 @@ def test_fetch_day_is_the_tape_to_the_nanosecond(kraken: Kraken) -> None:
     [
         *((how, n) for how in ("empty", "truncate", "limit", "down", "html") for n in (1, 2)),
         ("missing", 2),
+        ("lossy", 1),
+        ("lossy", 2),
     ],
 )
 def test_fetch_day_one_bad_answer_is_asked_again(
@@ -112,6 +118,64 @@ def test_fetch_day_one_bad_answer_is_asked_again(
 ) -> None:
     kraken.spoil[request_number] = how
     assert venue(kraken).fetch_day(BTC, DAY).trades.equals(truth(kraken))
+
+
+@pytest.mark.parametrize("how", ["missing", "lossy"])
+@pytest.mark.parametrize("request_number", [1, 2, 3])
+def test_fetch_day_page_that_lost_rows_beside_midnight_is_asked_again(
+    kraken: Kraken, how: str, request_number: int
+) -> None:
+    # The day before has 1,837 trades; its last ones are read to see that none lies between.
+    kraken.spoil[request_number] = how
+    next_day = DAY + timedelta(days=1)
+    assert venue(kraken).fetch_day(BTC, next_day).trades.equals(truth(kraken, next_day))
+
+
+def test_fetch_day_ids_that_kraken_lacks_are_left_out(kraken: Kraken) -> None:
+    del kraken.trades[300:310]
+    trades = venue(kraken).fetch_day(BTC, DAY).trades
+    assert trades.equals(truth(kraken))
+    assert missing_ranges(trades["id"].to_numpy()) == ((99_300, 99_309),)
+
+
+HOW = ("missing", "lossy", "empty", "truncate", "limit", "down", "html")
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_mixture_of_bad_answers_leaves_day_and_range_whole(kraken: Kraken, seed: int) -> None:
+    rng = random.Random(seed)
+    kraken.spoil |= {n: rng.choice(HOW) for n in range(1, 60) if rng.random() < 0.15}
+    day = DAY + timedelta(days=seed % 2)
+    wanted = truth(kraken, day)
+    if seed % 2:
+        fetched = venue(kraken).fetch_day(BTC, day).trades
+    else:
+        first, count = rng.randrange(wanted.height - 1), rng.randint(1, 1_200)
+        wanted = wanted[first : first + count]
+        ids = int(wanted["id"][0]), int(wanted["id"][-1])
+        fetched = venue(kraken).fetch_range(BTC, day, *ids).trades
+    assert fetched.equals(wanted)
+
+
+@pytest.mark.parametrize("sequential", [True, False])
+def test_day_that_fails_goes_on_after_its_last_page(tmp_path: Path, sequential: bool) -> None:
+    can = replace(KRAKEN, sequential_ids=sequential)
+    with serving(Kraken(made_up(12_000))) as kraken:
+        whole = venue(kraken, can=can).fetch_day(BTC, DAY)
+        pages = len(kraken.asked)
+        kraken.asked.clear()
+        kraken.spoil |= dict.fromkeys(range(5, 100), "down")
+        quick = replace(QUICK, attempts=1)
+        with pytest.raises(VenueUnreachableError):
+            venue(kraken, can=can, patience=quick, spool=tmp_path).fetch_day(BTC, DAY)
+        assert len(list(tmp_path.rglob("*.parquet"))) == 4
+        kraken.spoil.clear()
+        fetched = venue(kraken, can=can, spool=tmp_path).fetch_day(BTC, DAY)
+        # The page that failed is the only one asked for twice.
+        assert len(kraken.asked) == pages + 1
+    assert fetched.trades.equals(whole.trades)
+    assert dict(fetched.reconciled) == dict(whole.reconciled)
+    assert list(tmp_path.rglob("*.parquet")) == []
 
 
 def test_fetch_day_truncated_json_each_time_is_refused(kraken: Kraken) -> None:
