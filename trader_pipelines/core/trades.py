@@ -1,8 +1,10 @@
 """The one shape a trade has everywhere inside: integers, UTC, the venue's identity."""
 
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 #: One row a print of the venue, in order of `id`.
@@ -47,7 +49,21 @@ def content_hash(trades: pl.DataFrame) -> str:
     str
         Hex digest over row count and each column's little-endian values, in schema order.
     """
-    digest = hashlib.sha256(trades.height.to_bytes(8, "little"))
-    for name in TRADES:
-        digest.update(trades[name].to_physical().to_numpy().astype("<i8", copy=False).tobytes())
+    return hash_columns(trades.height, ([trades[n].to_physical().to_numpy()] for n in TRADES))
+
+
+def hash_columns(count: int, columns: Iterable[Iterable[np.ndarray]]) -> str:
+    """`content_hash` of trades that come in pieces, column after column.
+
+    Parameters
+    ----------
+    count : int
+        Of rows.
+    columns : iterable of iterables of ndarray
+        In the order of `TRADES`; a column's pieces, one after the other, are its integers.
+    """
+    digest = hashlib.sha256(count.to_bytes(8, "little"))
+    for pieces in columns:
+        for piece in pieces:
+            digest.update(piece.astype("<i8", copy=False).tobytes())
     return digest.hexdigest()

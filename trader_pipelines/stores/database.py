@@ -17,7 +17,7 @@ from trader_pipelines.core.errors import (
 )
 
 #: The newest revision under ``migrations/versions``; kept here so that a check imports no Alembic.
-HEAD = "0001"
+HEAD = "0003"
 
 VERSION_TABLE = "trader_schema_version"
 

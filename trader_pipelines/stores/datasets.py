@@ -1,6 +1,6 @@
 """Frames by dataset, venue, symbol and day: a manifest row is the commit of a Parquet file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -12,7 +12,10 @@ import psycopg
 from trader_pipelines.core.certificates import Status
 from trader_pipelines.core.errors import ChecksumError, MissingDataError
 from trader_pipelines.stores import manifest, parquet
+from trader_pipelines.stores.cold import history
+from trader_pipelines.stores.cold.backend import Backend, at
 from trader_pipelines.stores.manifest import DatasetEntry
+from trader_pipelines.stores.parquet import WrittenFile
 
 #: Version of how frames are laid out in files; a reader refuses what it does not know.
 SCHEMA_VERSION = 2
@@ -58,7 +61,7 @@ class Lineage:
 
 def put(
     connection: psycopg.Connection,
-    root: Path,
+    root: Backend | Path,
     key: Key,
     frame: pl.DataFrame,
     lineage: Lineage,
@@ -66,18 +69,79 @@ def put(
     content_hash: str | None = None,
     about: Mapping[str, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    first: Callable[[], object] | None = None,
 ) -> DatasetEntry:
     """Write a frame, read it back, and only then commit it; what it replaces is swept away.
 
     Two writers of one key go one after the other. Killed anywhere, a reader sees the old frame or
-    the new one, and the next run leaves nothing behind.
+    the new one, and the next run leaves nothing behind. Replaced cold trades are not swept but kept
+    in the history until they are forgotten: see `trader_pipelines.stores.cold.history`.
+
+    Parameters
+    ----------
+    root : Backend or Path
+        The cold store.
+    first : callable or None
+        Called before anything is written, when no other writer of the key is at work any more; what
+        it raises leaves everything as it was.
 
     Raises
     ------
     DiskFullError, ChecksumError
         With the old frame still in place.
+    TraderError
+        When the store does not answer: nothing is committed, or what was replaced is not swept yet.
+        Both are worth running again.
     """
-    described = {
+    place = (key.dataset, key.venue, key.symbol, key.day)
+
+    def write() -> WrittenFile:
+        if first is not None:
+            first()
+        written = parquet.write(root, *place, frame, words(key, lineage, about))
+        if not parquet.read(root, written.path, written.sha256).equals(frame):
+            raise _differs(root, written)
+        return written
+
+    return _commit(connection, root, key, lineage, write, content_hash, metadata)
+
+
+def put_content(
+    connection: psycopg.Connection,
+    root: Backend | Path,
+    key: Key,
+    content: bytes,
+    rows: int,
+    lineage: Lineage,
+    *,
+    proves: Callable[[bytes], bool],
+    content_hash: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    first: Callable[[], object] | None = None,
+) -> DatasetEntry:
+    """As `put`, of a frame that is Parquet bytes already, with the `words` in its schema metadata.
+
+    Parameters
+    ----------
+    proves : callable
+        Given the bytes read back, whether they hold what they should.
+    """
+    place = (key.dataset, key.venue, key.symbol, key.day)
+
+    def write() -> WrittenFile:
+        if first is not None:
+            first()
+        written = parquet.keep(root, *place, content, rows)
+        if not proves(parquet.fetch(root, written.path, written.sha256)):
+            raise _differs(root, written)
+        return written
+
+    return _commit(connection, root, key, lineage, write, content_hash, metadata)
+
+
+def words(key: Key, lineage: Lineage, about: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a file's schema metadata tell of it."""
+    return {
         "venue": key.venue,
         "symbol": key.symbol,
         "day": key.day.isoformat(),
@@ -85,16 +149,29 @@ def put(
         "schema_version": str(SCHEMA_VERSION),
         **(about or {}),
     }
+
+
+def _differs(root: Backend | Path, written: WrittenFile) -> ChecksumError:
+    return ChecksumError(
+        "a file read back is not what was written",
+        where=at(root).where(written.path),
+        remedy="check the disk; nothing was committed, run the partition again",
+    )
+
+
+def _commit(
+    connection: psycopg.Connection,
+    root: Backend | Path,
+    key: Key,
+    lineage: Lineage,
+    write: Callable[[], WrittenFile],
+    content_hash: str | None,
+    metadata: Mapping[str, Any] | None,
+) -> DatasetEntry:
+    place = (key.dataset, key.venue, key.symbol, key.day)
     with connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (str(key),))
-        place = (key.dataset, key.venue, key.symbol, key.day)
-        written = parquet.write(root, *place, frame, described)
-        if not parquet.read(root, written.path, written.sha256).equals(frame):
-            raise ChecksumError(
-                "a file read back is not what was written",
-                where=str(root / written.path),
-                remedy="check the disk; nothing was committed, run the partition again",
-            )
+        history.lock(connection, *place)
+        written = write()
         entry = DatasetEntry(
             dataset=key.dataset,
             venue=key.venue,
@@ -111,13 +188,14 @@ def put(
             synthetic=lineage.synthetic,
             inputs=dict(lineage.inputs),
             metadata=dict(metadata or {}),
+            seals=written.seals,
         )
         manifest.put_dataset(connection, entry)
     with connection.transaction():
         # After the commit and under the lock: only what no row names may be swept.
-        connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (str(key),))
+        history.lock(connection, *place)
         if (committed := find(connection, key)) is not None:
-            parquet.sweep(root, committed.path)
+            parquet.sweep(root, committed.path, history.paths(connection, *place))
     return entry
 
 
@@ -143,7 +221,9 @@ def entry(connection: psycopg.Connection, key: Key) -> DatasetEntry:
     return found
 
 
-def get(connection: psycopg.Connection, root: Path, key: Key) -> tuple[pl.DataFrame, DatasetEntry]:
+def get(
+    connection: psycopg.Connection, root: Backend | Path, key: Key
+) -> tuple[pl.DataFrame, DatasetEntry]:
     """A committed frame and its manifest row.
 
     Raises
@@ -173,27 +253,3 @@ def symbols(
             if row.day in found:
                 found[row.day].append(row.symbol)
     return found
-
-
-def stale_days(
-    connection: psycopg.Connection, venue: str, dataset: str, upstream: str
-) -> list[tuple[date, str]]:
-    """Days on which a certified symbol's `dataset` is missing or built on other trades.
-
-    Returns
-    -------
-    list of (date, str)
-        Ascending, each with a hash of the trades that are there now.
-    """
-    rows = connection.execute(
-        """
-        select c.day, md5(string_agg(c.symbol || c.content_hash, ',' order by c.symbol))
-        from certificates c
-        left join datasets d
-            on (d.dataset, d.venue, d.symbol, d.day) = (%(dataset)s, c.venue, c.symbol, c.day)
-        where c.venue = %(venue)s and d.inputs ->> %(upstream)s is distinct from c.content_hash
-        group by c.day order by c.day
-        """,
-        {"dataset": dataset, "venue": venue, "upstream": upstream},
-    ).fetchall()
-    return [(day, state) for day, state in rows]

@@ -1,5 +1,7 @@
-"""Hot ticks in Postgres: one symbol's day written or replaced whole, and read back as a frame."""
+"""Hot ticks in Postgres: one symbol's day written or replaced whole, read back, and let go."""
 
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 import numpy as np
@@ -9,30 +11,30 @@ import psycopg
 from trader_pipelines.core.errors import BadTradeError, SettingsError
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.core.trades import TRADES
+from trader_pipelines.stores import partitions
+from trader_pipelines.stores.copying import WIDTHS, copy_into
 
-# Advisory lock around the list of partitions; another kind, of two numbers, guards a symbol's day.
-_PARTITIONING = 0x7472_6164_6572_0002
-POSTGRES_EPOCH = date(2000, 1, 1)
-_CHUNK = 1 << 17  # rows; 10 MB of buffer
+# A column as one value: the driver's Python runs once, not once a row; 6 times COPY's speed.
+# Each in the same order of rows, whichever that is: one scan feeds them all.
+_COLUMNS = """
+    string_agg(int8send(id), ''), string_agg(int8send(ts_event), ''),
+    string_agg(int8send(price), ''), string_agg(int8send(size), ''),
+    string_agg(int2send(side), ''), string_agg(int4send(fills), '')
+"""
+_DAY = f"select {_COLUMNS} from hot_ticks where day = %(day)s and instrument_id = %(number)s"  # noqa: S608
+_CHUNKS = f"""
+with chunks as materialized (
+    select id as first, coalesce(lead(id) over (order by id) - 1, 9223372036854775807) as last
+    from (
+        select id, row_number() over (order by id) as nth
+        from hot_ticks where day = %(day)s and instrument_id = %(number)s
+    ) numbered
+    where (nth - 1) %% %(rows)s = 0 order by id
+)
+select chunk.* from chunks, lateral ({_DAY} and id between chunks.first and chunks.last) chunk
+"""  # noqa: S608
 
-COLUMNS = "day, instrument_id, id, ts_event, price, size, fills, side"
-
-# A row of COPY's binary format: the number of fields, then each with its length, big-endian.
-# https://www.postgresql.org/docs/current/sql-copy.html
-WIDTHS = {"day": ">i4", "instrument": ">i4", "id": ">i8", "ts_event": ">i8"}
-WIDTHS |= {"price": ">i8", "size": ">i8", "fills": ">i4", "side": ">i2"}
-HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-TRAILER = b"\xff\xff"
-
-
-def _record(names: tuple[str, ...]) -> np.dtype[np.void]:
-    fields = [("fields", ">i2")]
-    for name in names:
-        fields += [(f"{name}_length", ">i4"), (name, WIDTHS[name])]
-    return np.dtype(fields)
-
-
-WRITTEN = _record(tuple(WIDTHS))
+_cursors = itertools.count()
 
 
 def register(connection: psycopg.Connection, instrument: Instrument) -> int:
@@ -60,13 +62,36 @@ def register(connection: psycopg.Connection, instrument: Instrument) -> int:
     return number
 
 
+def hold_day(connection: psycopg.Connection, instrument: Instrument, day: date) -> int:
+    """Keep everybody else from changing a symbol's day until the caller's transaction ends.
+
+    Who reads goes on reading. What certifies rows that lie here already holds their day, so that
+    no live trade slips in between.
+
+    Returns
+    -------
+    int
+        The instrument's number.
+    """
+    number = register(connection, instrument)
+    partitions.lock(connection, [(number, day)])
+    return number
+
+
 def write_day(
     connection: psycopg.Connection, instrument: Instrument, day: date, trades: pl.DataFrame
 ) -> None:
     """Replace the symbol's day by `trades`, within the caller's transaction.
 
     Until the caller commits, everybody else reads the old day; two writers of the same day follow
-    one another.
+    one another. Rows that are there already stay as they are: writing a day again writes nothing,
+    and healing one writes what was missing.
+
+    A day that is new is built aside and attached. 1.75 million rows took 0.49 s of COPY into a
+    table without a key; copied, then given their key, then attached 0.80 s; copied into a leaf that
+    has its key 1.40 s; into a partition that symbols with higher numbers share 1.96 s. So each
+    symbol has a leaf of its own in the day's partition: in one they share, only the first could be
+    built aside.
 
     Parameters
     ----------
@@ -85,21 +110,80 @@ def write_day(
         See `register`.
     """
     _check(instrument, day, trades)
-    # Partition first, symbol second, in every writer: two of one day never wait for one another.
-    ensure_partition(connection, day)
-    number = register(connection, instrument)
-    connection.execute("select pg_advisory_xact_lock(%s, %s)", (number, day.toordinal()))
-    connection.execute("delete from hot_ticks where day = %s and instrument_id = %s", (day, number))
-    if trades.is_empty():
+    trades = trades if _ascending(trades) else trades.sort("id")
+    # The symbol's day first, partitions last, in every writer: none waits for another in a circle.
+    number = hold_day(connection, instrument, day)
+    if partitions.lacking(connection, [(number, day)]):
+        if trades.height:
+            with partitions.new_leaf(connection, number, day) as leaf:
+                copy_into(connection, leaf, trades, day, number)
         return
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(f"copy hot_ticks ({COLUMNS}) from stdin (format binary)") as copy,
-    ):
-        copy.write(HEADER)
-        for chunk in trades.iter_slices(_CHUNK):
-            copy.write(_encode(chunk, day, number))
-        copy.write(TRAILER)
+    stored = read_day(connection, instrument, day)
+    if stored.equals(trades):
+        return
+    gone = stored.join(trades, on=list(TRADES), how="anti")
+    if gone.height == stored.height:
+        _delete(connection, number, day)
+    elif gone.height:
+        connection.execute(
+            "delete from hot_ticks where day = %s and instrument_id = %s and id = any(%s)",
+            (day, number, gone["id"].to_list()),
+        )
+    new = trades.join(stored, on=list(TRADES), how="anti", maintain_order="left")
+    copy_into(connection, "hot_ticks", new, day, number)
+
+
+def drop_day(connection: psycopg.Connection, instrument: Instrument, day: date) -> int:
+    """Delete the symbol's day within the caller's transaction; everybody else reads on till then.
+
+    The disk has its room back with `drop_partition`, or when Postgres has vacuumed the leaf.
+
+    Returns
+    -------
+    int
+        How many trades there were.
+
+    Raises
+    ------
+    SettingsError
+        See `register`.
+    """
+    return _delete(connection, hold_day(connection, instrument, day), day)
+
+
+def drop_partition(
+    connection: psycopg.Connection, day: date, instruments: Iterable[Instrument] = ()
+) -> bool:
+    """Drop a day's partition, and give the disk its room back.
+
+    In the caller's transaction, or in one of its own where there is none. Until the commit nobody
+    reads or writes hot ticks: let it follow soon. Who reads several tables in one snapshot first
+    says ``lock table hot_ticks in access share mode``, or he might find a partition gone that his
+    snapshot should show.
+
+    Parameters
+    ----------
+    instruments : iterable of Instrument
+        Those whose rows may go with it; without any, it goes only when it is empty.
+
+    Returns
+    -------
+    bool
+        False when there are rows of others, and nothing was dropped.
+
+    Raises
+    ------
+    DatabaseError
+        When others keep it busy; to be tried again.
+    """
+    with connection.transaction():
+        numbers = [registered(connection, each) for each in instruments]
+        return partitions.drop(connection, day, [n for n in numbers if n is not None])
+
+
+def compress(connection: psycopg.Connection, days: int = 7) -> str | None:
+    """See `partitions.compress`."""
+    return partitions.compress(connection, days)
 
 
 def read_day(connection: psycopg.Connection, instrument: Instrument, day: date) -> pl.DataFrame:
@@ -113,27 +197,43 @@ def read_day(connection: psycopg.Connection, instrument: Instrument, day: date) 
     number = registered(connection, instrument)
     if number is None:
         return TRADES.to_frame()
-    # A column as one value: the driver's Python runs once, not once a row; 6 times COPY's speed.
-    # Each in the same order of rows, whichever that is: one scan feeds them all.
     with connection.cursor(binary=True) as cursor:
-        row = cursor.execute(
-            """
-            select string_agg(int8send(id), ''), string_agg(int8send(ts_event), ''),
-                   string_agg(int8send(price), ''), string_agg(int8send(size), ''),
-                   string_agg(int2send(side), ''), string_agg(int4send(fills), '')
-            from hot_ticks where day = %s and instrument_id = %s
-            """,
-            (day, number),
-        ).fetchone()
+        row = cursor.execute(_DAY.encode(), {"day": day, "number": number}).fetchone()
     assert row is not None
-    columns = {
-        name: np.frombuffer(value or b"", WIDTHS[name])
-        for name, value in zip(TRADES, row, strict=True)
-    }
-    native = {
-        name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()
-    }
-    return pl.DataFrame(native).cast(TRADES).sort("id")
+    return _frame(row)
+
+
+def read_chunks(
+    connection: psycopg.Connection, instrument: Instrument, day: date, rows: int = 262_144
+) -> Iterator[pl.DataFrame]:
+    """The symbol's day as it stands when the first chunk is asked for, piece by piece.
+
+    One statement in the caller's transaction, through a cursor of the server: what is committed
+    meanwhile is not in any chunk, and neither side holds more than a chunk.
+
+    Parameters
+    ----------
+    rows : int
+        Of each chunk; the last may have fewer.
+
+    Yields
+    ------
+    DataFrame
+        Of schema `TRADES`, not empty; ids ascend within it and from one to the next.
+
+    Raises
+    ------
+    SettingsError
+        See `register`.
+    """
+    number = registered(connection, instrument)
+    if number is None:
+        return
+    with connection.cursor(f"chunks_{next(_cursors)}", binary=True) as cursor:
+        cursor.itersize = 1
+        cursor.execute(_CHUNKS.encode(), {"day": day, "number": number, "rows": rows})
+        for row in cursor:
+            yield _frame(row)
 
 
 def registered(connection: psycopg.Connection, instrument: Instrument) -> int | None:
@@ -157,17 +257,29 @@ def registered(connection: psycopg.Connection, instrument: Instrument) -> int | 
     return int(row[0])
 
 
-def _encode(trades: pl.DataFrame, day: date, number: int) -> bytes:
-    """Rows of COPY's binary format."""
-    rows = np.empty(trades.height, WRITTEN)
-    rows["fields"] = len(WIDTHS)
-    for name, width in WIDTHS.items():
-        rows[f"{name}_length"] = np.dtype(width).itemsize
-    rows["day"] = (day - POSTGRES_EPOCH).days
-    rows["instrument"] = number
-    for name in TRADES:
-        rows[name] = trades[name].to_physical().to_numpy()
-    return rows.tobytes()
+def _delete(connection: psycopg.Connection, number: int, day: date) -> int:
+    return connection.execute(
+        "delete from hot_ticks where day = %s and instrument_id = %s", (day, number)
+    ).rowcount
+
+
+def _frame(row: Sequence[bytes | None]) -> pl.DataFrame:
+    """Columns as Postgres sent them, as trades in order of their ids."""
+    columns = {
+        name: np.frombuffer(value or b"", WIDTHS[name])
+        for name, value in zip(TRADES, row, strict=True)
+    }
+    native = {
+        name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()
+    }
+    trades = pl.DataFrame(native).cast(TRADES)
+    return trades if _ascending(trades) else trades.sort("id")
+
+
+def _ascending(trades: pl.DataFrame) -> bool:
+    """Whether each id is above the one before it."""
+    ids = trades["id"].to_numpy()
+    return bool((ids[1:] > ids[:-1]).all())
 
 
 def _check(instrument: Instrument, day: date, trades: pl.DataFrame) -> None:
@@ -186,35 +298,10 @@ def _check(instrument: Instrument, day: date, trades: pl.DataFrame) -> None:
                 where=f"{place}, column {name}",
                 remedy="correct the source; nothing was written",
             )
-    if (twice := trades["id"].is_duplicated()).any():
+    if not _ascending(trades) and (twice := trades["id"].is_duplicated()).any():
         row = int(twice.arg_max() or 0)
         raise BadTradeError(
             f"id {trades['id'][row]} comes more than once, first in row {row}",
             where=f"{place}, column id",
             remedy="correct the source; nothing was written",
         )
-
-
-def ensure_partition(connection: psycopg.Connection, day: date) -> None:
-    name = f"hot_ticks_{day:%Y%m%d}"
-    # Looked up in the catalogue's rows: to_regclass asks a cache that, within a transaction, may
-    # not know yet of a partition that another one committed while we waited for the lock.
-    look = """
-        select exists (
-            select from pg_inherits i join pg_class c on c.oid = i.inhrelid
-            where i.inhparent = 'hot_ticks'::regclass and c.relname = %s
-        )
-            or (select relkind = 'r' from pg_class where oid = 'hot_ticks'::regclass)
-    """  # an ordinary table is a hypertable, which makes its chunks itself
-    if connection.execute(look, (name,)).fetchone() == (True,):
-        return
-    connection.execute("select pg_advisory_xact_lock(%s)", (_PARTITIONING,))
-    if connection.execute(look, (name,)).fetchone() == (True,):
-        return
-    following = date.fromordinal(day.toordinal() + 1)
-    # Made aside and attached: `partition of` would lock out every reader until we commit.
-    connection.execute(f"create table {name} (like hot_ticks including indexes)".encode())
-    connection.execute(
-        f"alter table hot_ticks attach partition {name} "
-        f"for values from ('{day}') to ('{following}')".encode()
-    )

@@ -19,6 +19,35 @@ from trader_pipelines.core.certificates import Certificate, Status
 
 _TAKING_TURNS = 0x7472_6164_6572_0003  # advisory lock
 
+#: What is about to be replaced, kept so that the past can be asked for: every certificate, and of
+#: cold trades the file whose content becomes another one.
+_PAST_CERTIFICATE: LiteralString = """
+    past as (
+        insert into certificate_history
+            (venue, symbol, day, revision, status, count, content_hash, source, ts_ingest)
+        select venue, symbol, day, revision, status, count, content_hash, source, ts_ingest
+        from certificates where (venue, symbol, day) = (%(venue)s, %(symbol)s, %(day)s)
+        on conflict do nothing
+    )
+"""
+_PAST_FILE: LiteralString = """
+    back as (
+        delete from dataset_history
+        where (dataset, venue, symbol, day) = (%(dataset)s, %(venue)s, %(symbol)s, %(day)s)
+            and content_hash = %(content_hash)s
+    ),
+    past as (
+        insert into dataset_history (dataset, venue, symbol, day, content_hash, path, rows, bytes,
+            sha256, seals, schema_version)
+        select dataset, venue, symbol, day, content_hash, path, rows, bytes, sha256, seals,
+            schema_version
+        from datasets
+        where (dataset, venue, symbol, day) = (%(dataset)s, %(venue)s, %(symbol)s, %(day)s)
+            and dataset = 'cold_ticks' and content_hash <> %(content_hash)s
+        on conflict do nothing
+    )
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetEntry:
@@ -48,6 +77,9 @@ class DatasetEntry:
         Names of the datasets it was made from, and their hashes.
     metadata : mapping
         Anything else that JSON can hold.
+    seals : str or None
+        Hashes of the file's parts, see `trader_pipelines.stores.cold.seals`; None where it has none
+        and is to be checked whole.
     written_at : datetime or None
         UTC, set by the database when the entry last changed.
     revision : int or None
@@ -69,6 +101,7 @@ class DatasetEntry:
     synthetic: bool
     inputs: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    seals: str | None = None
     written_at: datetime | None = field(default=None, compare=False)
     revision: int | None = field(default=None, compare=False)
 
@@ -89,7 +122,8 @@ def put_certificates(connection: psycopg.Connection, certificates: Iterable[Cert
         }
         for c in certificates
     ]  # fmt: skip
-    return _put(connection, "certificates", ("venue", "symbol", "day"), "ts_ingest", rows)
+    key: tuple[LiteralString, ...] = ("venue", "symbol", "day")
+    return _put(connection, "certificates", key, "ts_ingest", rows, past=_PAST_CERTIFICATE)
 
 
 def get_certificate(
@@ -144,10 +178,12 @@ def put_datasets(connection: psycopg.Connection, entries: Iterable[DatasetEntry]
             "content_hash": e.content_hash, "schema_version": e.schema_version,
             "code_version": e.code_version, "status": str(e.status), "synthetic": e.synthetic,
             "inputs": as_json(dict(e.inputs)), "metadata": as_json(dict(e.metadata)),
+            "seals": e.seals,
         }
         for e in entries
     ]  # fmt: skip
-    return _put(connection, "datasets", ("dataset", "venue", "symbol", "day"), "written_at", rows)
+    key: tuple[LiteralString, ...] = ("dataset", "venue", "symbol", "day")
+    return _put(connection, "datasets", key, "written_at", rows, past=_PAST_FILE)
 
 
 def get_dataset(
@@ -202,6 +238,12 @@ def changed_since(
     return [(day, symbol) for day, symbol, _ in rows], max((r for *_, r in rows), default=since)
 
 
+def settle(connection: psycopg.Connection) -> None:
+    """Wait for writers at work: whatever was stamped before now can then be seen."""
+    with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock_shared(%s)", (_TAKING_TURNS,))
+
+
 def as_json(value: object) -> Jsonb:
     """A value for a jsonb column; NaN and infinity, which JSON has not, raise ValueError."""
     return Jsonb(value, dumps=lambda told: json.dumps(told, allow_nan=False))
@@ -213,6 +255,8 @@ def _put(
     key: tuple[LiteralString, ...],
     stamp: LiteralString,
     rows: list[dict[str, Any]],
+    *,
+    past: LiteralString,
 ) -> int:
     names = tuple(rows[0]) if rows else key
     rest = [name for name in names if name not in key]
@@ -226,10 +270,14 @@ def _put(
     # Held until the commit: revisions become visible in their order.
     connection.execute("select pg_advisory_xact_lock(%s)", (_TAKING_TURNS,))
     update = ", ".join(f"{name} = excluded.{name}" for name in (*rest, "revision"))
+    # Stamped in the order of commits, and never back: a clock that was set back must not make what
+    # is newer look older.
     upsert = f"""
-        insert into {table} as t ({", ".join(names)})
-        values ({", ".join(f"%({name})s" for name in names)})
-        on conflict ({", ".join(key)}) do update set {update}, {stamp} = now()
+        with {past}
+        insert into {table} as t ({", ".join(names)}, {stamp})
+        values ({", ".join(f"%({name})s" for name in names)}, clock_timestamp())
+        on conflict ({", ".join(key)}) do update
+        set {update}, {stamp} = greatest(excluded.{stamp}, t.{stamp})
         where ({theirs}) is distinct from ({", ".join(f"excluded.{name}" for name in rest)})
     """  # noqa: S608
     return sum(connection.execute(upsert.encode(), row).rowcount for row in changed)

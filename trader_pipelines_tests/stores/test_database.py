@@ -19,7 +19,10 @@ from trader_pipelines.stores import database
 from trader_pipelines.stores.embedded import Server
 
 SECRET = "s3cr3t-Gr8"
-TABLES = {"certificates", "champions", "datasets", "hot_ticks", "instruments", "models"}
+TABLES = {
+    "certificate_history", "certificates", "champions", "dataset_history", "datasets", "hot_ticks",
+    "instruments", "models", "outages", "reopened",
+}  # fmt: skip
 
 
 def tables(url: str) -> set[str]:
@@ -141,6 +144,32 @@ def test_prepare_of_another_version_names_both_and_the_remedy(
         database.prepare(database_url)
     assert database.HEAD in caught.value.what
     assert remedy in caught.value.remedy
+
+
+def test_migrate_of_the_first_schema_adds_what_came_since_and_keeps_the_rows(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    from alembic import command
+
+    upgrade = command.upgrade
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "upgrade", lambda config, _: upgrade(config, "0001"))
+        database.migrate(empty_database_url)
+    assert tables(empty_database_url) < TABLES
+    kept = (
+        "insert into instruments (venue, symbol, price_scale, size_scale) values ('v', 's', 2, 5)"
+    )
+    with database.connect(empty_database_url) as connection:
+        connection.execute(kept)
+    with pytest.raises(SchemaVersionError, match="trader db upgrade"):
+        database.prepare(empty_database_url)
+    database.migrate(empty_database_url)
+    database.prepare(empty_database_url)
+    assert tables(empty_database_url) == TABLES
+    with database.connect(empty_database_url) as connection:
+        assert connection.execute("select venue, symbol from instruments").fetchall() == [
+            ("v", "s")
+        ]
 
 
 @pytest.mark.parametrize("version", ["9999", "5f3a9c"])

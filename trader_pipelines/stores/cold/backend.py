@@ -1,29 +1,29 @@
-"""Where cold files lie: a folder, or a container of Azure Blob; written once, whole or not at all.
+"""Where cold files lie, a folder or an Azure container: written once, whole or not at all."""
 
-Azure's credentials come from the environment when they are needed: AZURE_STORAGE_ACCOUNT_NAME
-with AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, or a managed identity where neither is set.
-"""
-
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from trader_pipelines.core.errors import (
     ChecksumError,
+    DamagedFileError,
     MissingDataError,
     SettingsError,
     TraderError,
 )
-from trader_pipelines.stores.files import write_atomic
+from trader_pipelines.stores.files import disk_errors, sync_folder, write_atomic
 
 SCHEME = "az://"
 
+#: Of a file's bytes: the first, and the first one after.
+Span = tuple[int, int]
+
 
 class Backend(Protocol):
-    """Files by their path below a root."""
+    """Files by their path below a root; safe to use from several threads."""
 
     def create(self, path: str, content: bytes) -> None:
         """Write a file that must not be there yet; equal content that is there is no fault.
@@ -34,14 +34,26 @@ class Backend(Protocol):
             When other content lies there: what was written is never overwritten.
         """
 
+    def replace(self, path: str, content: bytes) -> None:
+        """Put a file in the place of one that is proven damaged, in one step."""
+
     def get(self, path: str) -> bytes:
         """A file's content; MissingDataError where there is none."""
+
+    def get_spans(self, path: str, spans: Sequence[Span]) -> list[bytes]:
+        """Parts of a file's content, none empty; shorter ones where the file ends before them."""
 
     def names(self, prefix: str = "") -> list[str]:
         """Paths of all files below a folder, ascending."""
 
     def remove(self, path: str) -> None:
         """Remove a file, or nothing where there is none."""
+
+    def where(self, path: str = "") -> str:
+        """Address of a file, or of the root, for a person."""
+
+    def present(self) -> bool:
+        """Whether the root itself is there."""
 
 
 def open_backend(url: str) -> Backend:
@@ -53,6 +65,8 @@ def open_backend(url: str) -> Backend:
         When the address cannot be one.
     """
     if url.startswith(SCHEME):
+        from trader_pipelines.stores.cold.azure import Azure
+
         container, _, prefix = url.removeprefix(SCHEME).strip("/").partition("/")
         if not container:
             raise _address("it names no container")
@@ -60,6 +74,11 @@ def open_backend(url: str) -> Backend:
     if "://" in url and not url.startswith("file:///"):
         raise _address("neither a folder nor file:/// nor az://")
     return Disk(Path(url.removeprefix("file://")))
+
+
+def at(root: Backend | Path) -> Backend:
+    """A store as it is given, or the folder as one."""
+    return Disk(root) if isinstance(root, Path) else root
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,121 +89,62 @@ class Disk:
 
     def create(self, path: str, content: bytes) -> None:
         file = self.root / path
-        if file.exists():
-            if file.read_bytes() != content:
-                raise _taken(str(file))
-            return
-        write_atomic(file, content)
+        try:
+            there = self.get(path)
+        except MissingDataError:
+            return write_atomic(file, content)
+        if there != content:
+            raise taken(str(file))
+        # Its writer may have been killed before the folder's entry was on disk.
+        return sync_folder(file.parent)
+
+    def replace(self, path: str, content: bytes) -> None:
+        write_atomic(self.root / path, content)
 
     def get(self, path: str) -> bytes:
-        try:
+        with _reading(self.where(path)):
             return (self.root / path).read_bytes()
-        except FileNotFoundError:
-            raise _missing(str(self.root / path)) from None
+
+    def get_spans(self, path: str, spans: Sequence[Span]) -> list[bytes]:
+        with _reading(self.where(path)), (self.root / path).open("rb") as file:
+            return [os.pread(file.fileno(), end - start, start) for start, end in spans]
 
     def names(self, prefix: str = "") -> list[str]:
         found = (self.root / prefix).rglob("*")
         return sorted(f.relative_to(self.root).as_posix() for f in found if f.is_file())
 
     def remove(self, path: str) -> None:
-        (self.root / path).unlink(missing_ok=True)
+        with disk_errors(self.root / path):
+            (self.root / path).unlink(missing_ok=True)
+
+    def where(self, path: str = "") -> str:
+        return str(self.root / path)
+
+    def present(self) -> bool:
+        return self.root.is_dir()
 
 
-@dataclass(frozen=True)
-class Azure:
-    """Blobs of a container; every request is retried for a minute where that can help.
-
-    Parameters
-    ----------
-    container, prefix : str
-    options : mapping
-        Of obstore's `AzureStore`, over the environment; never shown.
-    """
-
-    container: str
-    prefix: str = ""
-    options: dict[str, Any] = field(default_factory=dict, repr=False)
-    seconds: float = 60
-
-    def create(self, path: str, content: bytes) -> None:
-        import obstore
-        from obstore.exceptions import AlreadyExistsError
-
-        with self._errors(path):
-            try:
-                obstore.put(self._store(), path, content, mode="create")
-            except AlreadyExistsError:
-                # A writer of the same content before us, or our own request whose answer was lost.
-                if self.get(path) != content:
-                    raise _taken(self._where(path)) from None
-
-    def get(self, path: str) -> bytes:
-        import obstore
-
-        with self._errors(path):
-            return bytes(obstore.get(self._store(), path).bytes())
-
-    def names(self, prefix: str = "") -> list[str]:
-        import obstore
-
-        with self._errors(prefix):
-            batches = obstore.list(self._store(), prefix or None)
-            return sorted(blob["path"] for batch in batches for blob in batch)
-
-    def remove(self, path: str) -> None:
-        import obstore
-
-        with self._errors(path):
-            try:
-                obstore.delete(self._store(), path)
-            except FileNotFoundError:
-                return
-
-    def _store(self) -> Any:
-        from obstore.store import AzureStore
-
-        return AzureStore(
-            self.container,
-            prefix=self.prefix or None,
-            retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=self.seconds)},
-            **self.options,
-        )
-
-    def _where(self, path: str) -> str:
-        return SCHEME + "/".join(part for part in (self.container, self.prefix, path) if part)
-
-    @contextmanager
-    def _errors(self, path: str) -> Iterator[None]:
-        """Typed errors; the client's own text is dropped, it can hold a signed address."""
-        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-
-        try:
-            yield
-        except FileNotFoundError as error:
-            if "ContainerNotFound" in str(error):
-                raise SettingsError(
-                    f"there is no container {self.container!r}",
-                    where=self._where(""),
-                    remedy="create it, or correct TRADER_COLD_URL",
-                ) from None
-            raise _missing(self._where(path)) from None
-        except (PermissionDeniedError, UnauthenticatedError):
-            raise SettingsError(
-                "Azure refuses the credentials",
-                where=self._where(path),
-                remedy="check AZURE_STORAGE_ACCOUNT_NAME and its key, SAS token or managed "
-                "identity, and that it may read and write blobs",
-            ) from None
-        except (BaseError, OSError) as error:
-            raise TraderError(
-                f"Azure does not answer as it should ({type(error).__name__})",
-                where=self._where(path),
-                remedy="run it again; nothing was half-written",
-                retry=True,
-            ) from None
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing(where) from None
+    except PermissionError:
+        raise TraderError(
+            "may not read this file",
+            where=where,
+            remedy="give this user the right to read it",
+        ) from None
+    except OSError as error:
+        raise DamagedFileError(
+            f"cannot be read: {error.strerror}",
+            where=where,
+            remedy="check the disk, then restore it or materialize its partition again",
+        ) from None
 
 
-def _missing(where: str) -> MissingDataError:
+def missing(where: str) -> MissingDataError:
     return MissingDataError(
         "there is no such file",
         where=where,
@@ -192,7 +152,7 @@ def _missing(where: str) -> MissingDataError:
     )
 
 
-def _taken(where: str) -> ChecksumError:
+def taken(where: str) -> ChecksumError:
     return ChecksumError(
         "another content lies under this name; nothing was overwritten",
         where=where,

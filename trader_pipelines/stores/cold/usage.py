@@ -7,7 +7,8 @@ import psycopg
 
 GB = 10**9
 
-#: One row a tier, venue, symbol and month (its first day).
+#: One row a tier, venue, symbol and month (its first day). A tier of its own, `superseded`, are the
+#: cold files that are kept for the past.
 USAGE = pl.Schema(
     {
         "tier": pl.String(),
@@ -36,6 +37,10 @@ _COLD = """
     select 'cold', venue, symbol, date_trunc('month', day)::date, sum(rows)::int8,
         sum(bytes)::int8
     from datasets where dataset = 'cold_ticks' group by 2, 3, 4
+    union all
+    select 'superseded', venue, symbol, date_trunc('month', day)::date, sum(rows)::int8,
+        sum(bytes)::int8
+    from dataset_history where dataset = 'cold_ticks' group by 2, 3, 4
 """
 
 
@@ -52,8 +57,9 @@ def usage(
     Returns
     -------
     DataFrame
-        Of schema `USAGE`, by tier, venue, symbol and month. Cold bytes are those that the manifest
-        names; hot ones include the index and are shared out by rows within a partition.
+        Of schema `USAGE`, by tier, venue, symbol and month. Cold and superseded bytes are those
+        that the manifest names; hot ones include the index and are shared out by rows within a
+        partition.
     """
     rows = [*connection.execute(_COLD).fetchall(), *connection.execute(_HOT).fetchall()]
     names = ["tier", "venue", "symbol", "month", "trades", "bytes"]

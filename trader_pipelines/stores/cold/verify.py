@@ -1,19 +1,17 @@
 """Every damaged, missing or extra file of the cold store, found and named."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 import psycopg
 
-from trader_pipelines.core.errors import (
-    ChecksumError,
-    DamagedFileError,
-    MissingDataError,
-    TraderError,
-)
-from trader_pipelines.core.trades import TRADES, content_hash
+from trader_pipelines.core.errors import ChecksumError, DamagedFileError, MissingDataError
 from trader_pipelines.stores import parquet
+from trader_pipelines.stores.cold import history, streaming
+from trader_pipelines.stores.cold.backend import Backend, at
+from trader_pipelines.stores.cold.plan import COLD
 
 
 class Fault(StrEnum):
@@ -43,11 +41,30 @@ class Finding:
     said: str
 
 
-def verify(connection: psycopg.Connection, root: Path) -> list[Finding]:
+#: Current files, and those kept for the past.
+_FILES = """
+    select dataset, path, sha256, rows, bytes, content_hash from datasets
+    union
+    select dataset, path, sha256, rows, bytes, content_hash from dataset_history
+    order by path
+"""
+
+
+def verify(
+    connection: psycopg.Connection,
+    root: Backend | Path,
+    *,
+    told: Callable[[int, int], None] | None = None,
+) -> list[Finding]:
     """Read every file of the manifest whole, and look for files that it does not name.
 
     Files are listed before the manifest is read, so that a file committed meanwhile is known; an
     extra file may be of a writer at work, or of one that was killed: its next run sweeps it.
+
+    Parameters
+    ----------
+    told : callable or None
+        Called after each file with how many were read, of how many.
 
     Returns
     -------
@@ -58,40 +75,54 @@ def verify(connection: psycopg.Connection, root: Path) -> list[Finding]:
     ------
     MissingDataError
         When the root is no folder although the manifest names files in it.
+    SettingsError, TraderError
+        When the store refuses the credentials, has no such container or does not answer: that says
+        nothing about its files.
     """
-    there = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-    rows = connection.execute(
-        "select dataset, path, sha256, rows, bytes, content_hash from datasets order by path"
-    ).fetchall()
-    if rows and not root.is_dir():
+    store = at(root)
+    there = set(store.names())
+    rows = connection.execute(_FILES).fetchall()
+    if rows and not store.present():
         raise MissingDataError(
             f"the cold store is not there; the manifest names {len(rows)} files in it",
-            where=str(root),
+            where=store.where(),
             remedy="mount or restore it, or set TRADER_COLD_URL to where it lies",
         )
     named = {row[1] for row in rows}
     found = [
         Finding(path, Fault.EXTRA, "no row of the manifest names it") for path in there - named
     ]
-    for dataset, path, sha256, count, size, hashed in rows:
-        try:
-            frame = parquet.read(root, path, sha256)
-        except MissingDataError as error:
-            found.append(Finding(path, Fault.MISSING, error.what))
-        except ChecksumError as error:
-            found.append(Finding(path, Fault.CHANGED, f"{error.what}, {size} when written"))
-        except DamagedFileError as error:
-            found.append(Finding(path, Fault.DAMAGED, error.what))
-        except (OSError, TraderError) as error:
-            found.append(Finding(path, Fault.DAMAGED, f"cannot be read: {error}"))
-        else:
-            wrong = ""
-            if frame.height != count:
-                wrong = f"{frame.height} rows, the manifest says {count}"
-            elif dataset == "cold_ticks" and frame.schema != TRADES:
-                wrong = f"columns {', '.join(frame.columns)} are not those of trades"
-            elif dataset == "cold_ticks" and hashed not in {None, content_hash(frame)}:
-                wrong = "its trades are not those of the manifest's content hash"
-            if wrong:
-                found.append(Finding(path, Fault.DAMAGED, wrong))
+    for done, row in enumerate(rows, 1):
+        finding = _examine(store, *row)
+        # Missing because it was replaced meanwhile? Then nothing names it any more.
+        if finding is not None and (
+            finding.fault is not Fault.MISSING or history.named(connection, finding.path)
+        ):
+            found.append(finding)
+        if told is not None:
+            told(done, len(rows))
     return sorted(found, key=lambda finding: finding.path)
+
+
+def _examine(
+    store: Backend, dataset: str, path: str, sha256: str, count: int, size: int, hashed: str | None
+) -> Finding | None:
+    try:
+        content = parquet.fetch(store, path, sha256)
+        if dataset == COLD:
+            # A column of a row group at a time: a day of any length fits.
+            rows, proven = streaming.proof(content, path)
+        else:
+            rows, proven = parquet.decode(content, path).height, ""
+    except MissingDataError as error:
+        return Finding(path, Fault.MISSING, error.what)
+    except ChecksumError as error:
+        return Finding(path, Fault.CHANGED, f"{error.what}, {size} when written")
+    except (DamagedFileError, OSError) as error:
+        return Finding(path, Fault.DAMAGED, getattr(error, "what", f"cannot be read: {error}"))
+    if rows != count:
+        return Finding(path, Fault.DAMAGED, f"{rows} rows, the manifest says {count}")
+    if dataset == COLD and hashed not in {None, proven}:
+        wrong = "its trades are not those of the manifest's content hash"
+        return Finding(path, Fault.DAMAGED, wrong)
+    return None

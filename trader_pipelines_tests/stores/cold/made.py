@@ -1,16 +1,22 @@
 """A committed cold day for tests: trades, their certificate, the file and its manifest row."""
 
+import hashlib
+import io
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 import psycopg
+import pyarrow as pa
 
 from trader_pipelines.core.certificates import Certificate, Status, certify
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.core.trades import TRADES, content_hash, utc_day_bounds
-from trader_pipelines.stores import datasets, hot, manifest
+from trader_pipelines.stores import datasets, hot, manifest, parquet
+from trader_pipelines.stores.cold.backend import Backend
+from trader_pipelines.stores.cold.seals import seal
 from trader_pipelines.stores.datasets import Key, Lineage
 from trader_pipelines.stores.manifest import DatasetEntry
 
@@ -52,7 +58,7 @@ def ingest(
 
 def freeze(
     connection: psycopg.Connection,
-    root: Path,
+    root: Backend | Path,
     instrument: Instrument,
     day: date,
     frame: pl.DataFrame,
@@ -73,3 +79,35 @@ def freeze(
 def thaw(connection: psycopg.Connection, day: date) -> None:
     """Drop the hot rows of a day."""
     connection.execute("delete from hot_ticks where day = %s", (day,))
+
+
+def recommit(
+    connection: psycopg.Connection, store: Backend, entry: DatasetEntry, content: bytes
+) -> DatasetEntry:
+    """Put a file of other bytes in the place of a committed one, named as its writer would."""
+    try:
+        sealed = seal(content)
+    except pa.ArrowException:
+        sealed = None
+    digest = hashlib.sha256(content).hexdigest()
+    path = Path(entry.path).with_name(f"{entry.dataset}-{digest[:16]}.parquet").as_posix()
+    store.create(path, content)
+    changed = replace(entry, path=path, sha256=digest, bytes=len(content), seals=sealed)
+    manifest.put_dataset(connection, changed)
+    store.remove(entry.path)
+    return changed
+
+
+def first_layout(connection: psycopg.Connection, store: Backend, entry: DatasetEntry) -> str:
+    """Rewrite a file as the first version wrote them: nanoseconds, deltas throughout, no seals."""
+    import pyarrow.parquet as pq
+
+    frame = parquet.read(store, entry.path, entry.sha256)
+    about = {"price_scale": "2", "size_scale": "3", "source": "a tape"}
+    table = frame.to_arrow().replace_schema_metadata(about)
+    encodings = dict.fromkeys(table.column_names, "DELTA_BINARY_PACKED")
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=[], column_encoding=encodings)
+    older = recommit(connection, store, replace(entry, schema_version=1), sink.getvalue())
+    manifest.put_dataset(connection, replace(older, seals=None))
+    return older.path

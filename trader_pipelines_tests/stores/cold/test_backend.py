@@ -1,214 +1,71 @@
-"""Disk and Azure behave alike; Azure is Azurite, with faults between it and the real client."""
+"""Disk and Azure keep files alike; what cannot be a store is refused."""
 
-import contextlib
-import http.client
+import errno
 import os
-import shutil
-import socket
 import subprocess
-import threading
-import time
+import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from trader_pipelines.core.errors import (
     ChecksumError,
+    DiskFullError,
     MissingDataError,
     SettingsError,
     TraderError,
 )
-from trader_pipelines.stores.cold.backend import Azure, Backend, Disk, open_backend
-
-ACCOUNT = "devstoreaccount1"
-# Azurite's published key.
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+from trader_pipelines.stores.cold.azure import Azure
+from trader_pipelines.stores.cold.backend import Backend, Disk, at, open_backend
 
 
-@pytest.fixture(scope="session")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of an Azurite with the container `ticks`."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not there to install Azurite with")
-    cache = Path.home() / ".cache" / "trader-azurite-3.35.0"
-    program = cache / "node_modules" / ".bin" / "azurite-blob"
-    if not program.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
-            ["npm", "install", "--silent", "azurite@3.35.0"],
-            cwd=cache,
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode:
-            pytest.skip("npm could not install azurite@3.35.0")
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    folder = tmp_path_factory.mktemp("azurite")
-    command = [str(program), "--blobPort", str(port), "--location", str(folder), "--silent"]
-    process = subprocess.Popen(
-        [*command, "--skipApiVersionCheck", "--disableTelemetry"], stdout=subprocess.DEVNULL
-    )
-    try:
-        for _ in range(300):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.1)
-        make_container(port)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def make_container(port: int) -> None:
-    from azure.storage.blob import BlobServiceClient
-
-    address = f"http://127.0.0.1:{port}/{ACCOUNT}"
-    BlobServiceClient(address, credential=KEY).create_container("ticks")
-
-
-def azure(port: int, prefix: str, container: str = "ticks", key: str = KEY) -> Azure:
-    options = {
-        "account_name": ACCOUNT,
-        "account_key": key,
-        "endpoint": f"http://127.0.0.1:{port}/{ACCOUNT}",
-        "client_options": {"allow_http": True, "timeout": "5s"},
-    }
-    return Azure(container, prefix, options, seconds=5)
-
-
-@pytest.fixture(params=["disk", "azure"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    if request.param == "disk":
-        return Disk(tmp_path)
-    return azure(request.getfixturevalue("azurite"), os.urandom(4).hex())
-
-
-def test_backend_keeps_files_and_never_overwrites(backend: Backend):
-    backend.create("a/b/one.parquet", b"1" * 100_000)
-    backend.create("a/two.parquet", b"")
-    backend.create("a/b/one.parquet", b"1" * 100_000)
+def test_store_keeps_files_and_never_overwrites(store: Backend):
+    assert store.names() == []
+    store.create("a/b/one.parquet", b"1" * 100_000)
+    store.create("a/two.parquet", b"")
+    store.create("a/b/one.parquet", b"1" * 100_000)
     with pytest.raises(ChecksumError, match=r"a/b/one\.parquet"):
-        backend.create("a/b/one.parquet", b"2")
-    assert backend.get("a/b/one.parquet") == b"1" * 100_000
-    assert backend.get("a/two.parquet") == b""
-    assert backend.names() == ["a/b/one.parquet", "a/two.parquet"]
-    assert backend.names("a/b") == ["a/b/one.parquet"]
+        store.create("a/b/one.parquet", b"2")
+    assert store.get("a/b/one.parquet") == b"1" * 100_000
+    assert store.get("a/two.parquet") == b""
+    assert store.names() == ["a/b/one.parquet", "a/two.parquet"]
+    assert store.names("a/b") == ["a/b/one.parquet"]
+    assert store.names("a/tw") == []
     for _ in range(2):
-        backend.remove("a/two.parquet")
-    assert backend.names("a") == ["a/b/one.parquet"]
-    with pytest.raises(MissingDataError, match=r"a/two\.parquet"):
-        backend.get("a/two.parquet")
+        store.remove("a/two.parquet")
+    assert store.names("a") == ["a/b/one.parquet"]
+    with pytest.raises(MissingDataError) as caught:
+        store.get("a/two.parquet")
+    assert caught.value.where == store.where("a/two.parquet")
+    assert store.present()
 
 
-def test_azure_without_its_container_says_so(azurite: int):
-    with pytest.raises(SettingsError, match="no container 'nowhere'"):
-        azure(azurite, "", container="nowhere").create("x", b"1")
-    with pytest.raises(SettingsError, match="no container 'nowhere'"):
-        azure(azurite, "", container="nowhere").get("x")
+def test_store_gives_parts_of_a_file_and_no_more_than_there_is(store: Backend):
+    store.create("digits", b"0123456789")
+    assert store.get_spans("digits", [(0, 3), (7, 9), (2, 3)]) == [b"012", b"78", b"2"]
+    assert store.get_spans("digits", [(8, 20)]) == [b"89"]
+    assert store.get_spans("digits", [(0, 2), (30, 40)]) == [b"01", b""]
+    with pytest.raises(MissingDataError, match="nothing"):
+        store.get_spans("nothing", [(0, 1)])
 
 
-def test_azure_refusing_the_key_says_so_without_the_key(azurite: int):
-    wrong = "A" * 86 + "=="
-    with pytest.raises(SettingsError, match="refuses the credentials") as caught:
-        azure(azurite, "", key=wrong).get("x")
-    assert wrong not in str(caught.value)
-    assert wrong not in repr(azure(azurite, "", key=wrong))
+def test_store_replaces_a_file_in_one_step(store: Backend):
+    store.create("day.parquet", b"damaged")
+    store.replace("day.parquet", b"sound")
+    assert store.get("day.parquet") == b"sound"
+    assert store.names() == ["day.parquet"]
 
 
-@contextlib.contextmanager
-def faulty(port: int, faults: list[str | int]) -> Iterator[int]:
-    """A proxy that spends one fault a request, then passes on; the port it listens on."""
-
-    class Proxy(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def handle(self) -> None:
-            with contextlib.suppress(ConnectionError):
-                super().handle()
-
-        def pass_on(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            fault = faults.pop(0) if faults else "none"
-            if isinstance(fault, int):
-                return self.answer(fault, {}, b"")
-            if fault == "cut before":
-                return self.cut()
-            there = http.client.HTTPConnection("127.0.0.1", port)
-            there.request(self.command, self.path, body, dict(self.headers))
-            told = there.getresponse()
-            content = told.read()
-            if fault == "cut after":
-                return self.cut()
-            return self.answer(told.status, dict(told.getheaders()), content)
-
-        def answer(self, status: int, headers: dict[str, Any], content: bytes) -> None:
-            self.send_response_only(status)
-            for name, value in headers.items():
-                if name.lower() not in {"transfer-encoding", "connection", "content-length"}:
-                    self.send_header(name, value)
-            length = headers.get("content-length", headers.get("Content-Length"))
-            own = self.command != "HEAD" or length is None
-            self.send_header("Content-Length", str(len(content)) if own else str(length))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
-
-        def cut(self) -> None:
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-        do_GET = do_PUT = do_DELETE = do_HEAD = pass_on  # noqa: N815
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
+def test_store_takes_a_large_file_in_one_piece(store: Backend):
+    content = os.urandom(1 << 20) * 12
+    store.create("large", content)
+    store.create("large", content)
+    assert store.get("large") == content
+    assert store.get_spans("large", [(1 << 23, (1 << 23) + 5)]) == [content[1 << 23 :][:5]]
 
 
-@pytest.mark.parametrize(
-    "faults", [[429], [503, 503], ["cut before"], ["cut after"], [503, "cut after"]], ids=str
-)
-def test_azure_faults_that_pass_leave_one_whole_file(azurite: int, faults: list[str | int]):
-    prefix = os.urandom(4).hex()
-    with faulty(azurite, faults) as port:
-        store = azure(port, prefix)
-        for _ in range(2):  # the second as its caller would, told to retry
-            with contextlib.suppress(TraderError):
-                store.create("day.parquet", b"x" * 1_000)
-    assert azure(azurite, prefix).names() == ["day.parquet"]
-    assert azure(azurite, prefix).get("day.parquet") == b"x" * 1_000
-    assert faults == []
-
-
-@pytest.mark.parametrize("status", [409, 412])
-def test_azure_conflict_with_another_content_is_refused(azurite: int, status: int):
-    prefix = os.urandom(4).hex()
-    azure(azurite, prefix).create("day.parquet", b"first")
-    with faulty(azurite, [status]) as port, pytest.raises(ChecksumError, match=r"day\.parquet"):
-        azure(port, prefix).create("day.parquet", b"second")
-    assert azure(azurite, prefix).get("day.parquet") == b"first"
-
-
-def test_azure_that_stays_away_is_worth_a_retry(azurite: int):
-    with faulty(azurite, [503] * 1_000) as port, pytest.raises(TraderError) as caught:
-        azure(port, "p").create("day.parquet", b"x")
-    assert caught.value.retry
-    assert "az://ticks/p/day.parquet" in caught.value.where
-
-
-@pytest.mark.parametrize("url", ["s3://bucket", "az://", "file://host/x"])
+@pytest.mark.parametrize("url", ["s3://bucket", "az://", "az:///", "file://host/x"])
 def test_address_of_no_store_is_refused(url: str):
     with pytest.raises(SettingsError, match="TRADER_COLD_URL"):
         open_backend(url)
@@ -219,3 +76,65 @@ def test_addresses_open_their_stores(tmp_path: Path):
     assert open_backend(f"file://{tmp_path}") == Disk(tmp_path)
     assert open_backend("az://ticks/a/b") == Azure("ticks", "a/b")
     assert open_backend("az://ticks") == Azure("ticks", "")
+    assert at(tmp_path) == Disk(tmp_path)
+    assert at(Azure("ticks", "a")) == Azure("ticks", "a")
+    assert Azure("ticks", "a").where("b/c") == "az://ticks/a/b/c"
+
+
+def test_full_disk_leaves_nothing_and_keeps_what_was(tmp_path: Path):
+    """The largest file a process may write stands for the room on its disk."""
+    code = f"""
+import resource, signal
+from collections.abc import Iterator
+from pathlib import Path
+from trader_pipelines.core.errors import DiskFullError
+from trader_pipelines.stores.cold.backend import Disk
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+store = Disk(Path({str(tmp_path)!r}))
+store.create("a/small", b"x" * 1_000)
+for write in (store.create, store.replace):
+    try:
+        write("a/large", b"x" * 1_001)
+    except DiskFullError as error:
+        print(error.where, error.retry)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{tmp_path}/a/large True"] * 2
+    assert Disk(tmp_path).names() == ["a/small"]
+    Disk(tmp_path).create("a/large", b"x" * 1_001)
+    assert Disk(tmp_path).names() == ["a/large", "a/small"]
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system with room for a few kilobytes."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a file system")
+    place = tmp_path / "tiny"
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=48k", "tmpfs", str(place)]
+    mounted = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_full_file_system_leaves_nothing_and_takes_it_later(tiny_disk: Path):
+    store = Disk(tiny_disk)
+    store.create("first", b"x" * 20_000)
+    with pytest.raises(DiskFullError, match=os.strerror(errno.ENOSPC)):
+        store.create("second", b"y" * 40_000)
+    assert store.names() == ["first"]
+    store.remove("first")
+    store.create("second", b"y" * 40_000)
+    assert store.get("second") == b"y" * 40_000
+
+
+def test_folder_that_may_not_be_written_is_told(tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(TraderError, match="file/day"):
+        Disk(tmp_path / "file").create("day", b"x")
