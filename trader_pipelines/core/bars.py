@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 
+from trader_pipelines.core.errors import BadTradeError
 from trader_pipelines.core.instruments import Instrument
 
 NS_PER_MINUTE = 60_000_000_000
@@ -107,10 +108,17 @@ def summarise(trades: pl.DataFrame, key: str, instrument: Instrument) -> pl.Data
 
     Notes
     -----
-    Products and their sums are taken in 128 bits: a day of Bitcoin exceeds 64.
+    Products and their sums are taken in 128 bits: a day of Bitcoin exceeds 64, and so does one
+    block of shares on a grid of six decimals.
+
+    Raises
+    ------
+    BadTradeError
+        When the sizes add up to more than 64 bits hold: nothing wraps silently.
     """
     if not trades["id"].is_sorted():
         trades = trades.sort("id")
+    _check_volume(trades, instrument)
     size, side = pl.col("size"), pl.col("side")
     return (
         trades.with_columns(
@@ -137,6 +145,18 @@ def summarise(trades: pl.DataFrame, key: str, instrument: Instrument) -> pl.Data
             notional=pl.col("notional").reinterpret(dtype=bar_schema(instrument)["notional"]),
         )
     )
+
+
+def _check_volume(trades: pl.DataFrame, instrument: Instrument) -> None:
+    # No notional needs a check: it is at most the highest price times this, below 2**126.
+    volume = trades.select(pl.col("size").cast(pl.Int128).sum()).item()
+    if volume > 2**63 - 1:
+        raise BadTradeError(
+            f"the sizes of {trades.height} trades add up to {volume} lots of "
+            f"{instrument.lot_size}, more than 64 bits hold",
+            where=f"{instrument.id}, lot_size in the universe",
+            remedy="check the trades; else give the symbol a coarser lot_size",
+        )
 
 
 def vwap(bars: pl.DataFrame, instrument: Instrument) -> pl.Series:

@@ -13,6 +13,10 @@ from trader_pipelines.core.trades import content_hash
 #: Inclusive first and last id.
 Range = tuple[int, int]
 
+#: How `Certificate.reconciled` ends the name of the minutes that lack trades, see
+#: `trader_pipelines.core.reconciliation.KlineReconciliation.told`.
+_LACKING = "_lacking"
+
 
 class Status(StrEnum):
     """How whole a symbol's day is."""
@@ -68,8 +72,14 @@ class Certificate:
         return sum(last - first + 1 for first, last in self.missing)
 
     def describe_missing(self, most: int = 5) -> str:
-        """The missing ranges for a person: ``4711``, ``5000-5010`` and how many more."""
-        return describe_ranges(self.missing, most)
+        """What is missing, for a person: ``4711``, ``5000-5010`` and how many more ranges.
+
+        Where ids do not count, the minutes in which the venue's own bars count more trades.
+        """
+        if self.missing or self.status is not Status.INCOMPLETE:
+            return describe_ranges(self.missing, most)
+        told = [str(said) for name, said in self.reconciled.items() if name.endswith(_LACKING)]
+        return f"trades of {', '.join(told)}"
 
 
 def missing_ranges(ids: np.ndarray) -> tuple[Range, ...]:
@@ -121,18 +131,20 @@ def certify(
     trades : DataFrame
         Of schema `TRADES`, strictly ascending by `id`.
     sequential : bool
-        Whether the venue counts ids without gaps, so that a hole in them is a lost trade.
+        Whether the venue counts ids without gaps, so that a hole in them is a lost trade. Where
+        it does not, its own bars prove the day: `reconciled` tells the minutes that lack trades.
     void_ids : sequence of int
         Ids that the venue declared void: a hole made of them is not a loss.
     """
     ids = trades["id"].to_numpy()
     counted = np.union1d(ids, np.asarray(void_ids, dtype=np.int64)) if len(void_ids) else ids
     missing = missing_ranges(counted) if sequential else ()
+    unproven = not sequential and any(name.endswith(_LACKING) for name in reconciled)
     return Certificate(
         venue=venue,
         symbol=symbol,
         day=day,
-        status=Status.INCOMPLETE if missing else Status.COMPLETE,
+        status=Status.INCOMPLETE if missing or unproven else Status.COMPLETE,
         count=trades.height,
         fills=int(trades["fills"].sum()),
         first_id=int(ids[0]) if ids.size else None,

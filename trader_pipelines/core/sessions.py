@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from trader_pipelines.core import holidays
 from trader_pipelines.core.errors import MissingDataError
 from trader_pipelines.core.instruments import UTC_DAYS
 from trader_pipelines.core.trades import NS_PER_DAY, utc_day_bounds
@@ -33,6 +34,17 @@ def _covering(name: str, first: date, last: date) -> Any:
     return _calendar(name, date(max(low, 1990), 1, 1), date(high, 12, 31))
 
 
+@cache
+def _hours(name: str, decade: int) -> dict[date, tuple[int, int]]:
+    """Opening and close of every session of ten years."""
+    first = date(decade, 1, 1)
+    schedule = _covering(name, first, first).schedule
+    opens, closes = (
+        schedule[column].dt.as_unit("ns").astype("int64") for column in ("open", "close")
+    )
+    return dict(zip(schedule.index.date, zip(opens, closes, strict=True), strict=True))
+
+
 def sessions(calendar: str, first: date, last: date) -> tuple[date, ...]:
     """Days with a session, both ends included, ascending.
 
@@ -41,6 +53,11 @@ def sessions(calendar: str, first: date, last: date) -> tuple[date, ...]:
     calendar : str
         A name of exchange_calendars: ``XNYS``.
     """
+    known = holidays.years(calendar)
+    if first.year in known and last.year in known:
+        closed = holidays.holidays(calendar)
+        days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+        return tuple(day for day in days if day.weekday() < 5 and day not in closed)
     found = _covering(calendar, first, last).sessions
     return tuple(day for day in found.date.tolist() if first <= day <= last)
 
@@ -66,15 +83,14 @@ def session_bounds(calendar: str, day: date, *, extended: bool = True) -> tuple[
     MissingDataError
         On a day without a session.
     """
-    schedule = _covering(calendar, day, day).schedule
-    found = schedule[schedule.index.date == day]
-    if found.empty:
+    hours = _hours(calendar, day.year // 10 * 10).get(day)
+    if hours is None:
         raise MissingDataError(
             f"{calendar} has no session on {day}, a {day:%A}",
             where=f"calendar {calendar}, day {day}",
             remedy="ask for a day on which the exchange is open",
         )
-    opened, closed = (int(found[name].iloc[0].value) for name in ("open", "close"))
+    opened, closed = hours
     if not extended or calendar not in _EXTENDED:
         return opened, closed
     zone_name, begin, end = _EXTENDED[calendar]
@@ -107,6 +123,17 @@ def trading_days(calendar: str, first: date, last: date) -> tuple[date, ...]:
     return tuple(first + timedelta(days=n) for n in range((last - first).days + 1))
 
 
+def previous_day(calendar: str, day: date) -> date:
+    """The trading day before `day`: of a Monday of New York the Friday, holidays left out."""
+    # No exchange of a calendar here has ever been closed for longer than a fortnight.
+    return trading_days(calendar, day - timedelta(days=15), day - timedelta(days=1))[-1]
+
+
+def zone_of(calendar: str) -> str:
+    """The time zone that the clocks of a calendar's venues show, by its IANA name."""
+    return "UTC" if calendar == UTC_DAYS else _EXTENDED[calendar][0]
+
+
 def days_of(calendar: str, stamps: NDArray[np.int64]) -> NDArray[np.int64]:
     """The trading day that each stamp belongs to, as days since 1970-01-01.
 
@@ -122,7 +149,7 @@ def days_of(calendar: str, stamps: NDArray[np.int64]) -> NDArray[np.int64]:
         return stamps // NS_PER_DAY
     import polars as pl
 
-    zone = _EXTENDED[calendar][0]
+    zone = zone_of(calendar)
     local = pl.from_epoch(pl.Series(stamps), "ns").dt.replace_time_zone("UTC")
     days = local.dt.convert_time_zone(zone).dt.date().cast(pl.Int32)
     return days.to_numpy().astype(np.int64)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from trader_pipelines.core.bars import NS_PER_MINUTE, bar_schema, minute_bars, reconcile
 from trader_pipelines.core.certificates import missing_ranges
+from trader_pipelines.core.errors import BadTradeError
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines_tests.core.made_bars import (
     an_instrument,
@@ -89,6 +90,31 @@ def test_minute_bars_notional_beyond_64_bits_is_exact():
     bars = minute_bars(trades, an_instrument())
     assert Fraction(bars["notional"][0]) * 10**5 == 2 * price * size
     assert reconcile(bars, trades) == []
+
+
+def test_minute_bars_of_a_block_of_five_million_shares_at_five_thousand_dollars_are_exact():
+    # Six decimals of price and of size, as the consolidated tape may have them.
+    fine = an_instrument(tick="0.000001", lot="0.000001")
+    price, size = 5_000_000_001, 5_000_000_000_001
+    trades = trades_of((1, 0.0, price, size, 1, 1), (2, 1.0, price + 1, size, -1, 1))
+    bars = minute_bars(trades, fine)
+    assert price * size > 2**63
+    assert Fraction(bars["notional"][0]) * 10**12 == price * size + (price + 1) * size
+    assert bars["volume"].to_list() == [2 * size]
+    assert bars["vwap"].to_list() == [5000.0000015]
+    assert reconcile(bars, trades) == []
+
+
+def test_minute_bars_of_the_most_that_can_be_kept_are_exact_and_one_lot_more_is_refused():
+    price, size = 2**63 - 1, 2**62
+    rows = [(1, 0.0, price, size, 1, 1), (2, 1.0, price, size - 1, -1, 1)]
+    trades = trades_of(*rows)
+    bars = minute_bars(trades, an_instrument())
+    assert bars["volume"].to_list() == [2**63 - 1]
+    assert Fraction(bars["notional"][0]) * 10**5 == price * (2**63 - 1)
+    assert reconcile(bars, trades) == []
+    with pytest.raises(BadTradeError, match=f"2 trades add up to {2**63} lots of 0.001"):
+        minute_bars(trades_of(rows[0], (2, 1.0, price, size, -1, 1)), an_instrument())
 
 
 @settings(deadline=None)

@@ -116,6 +116,21 @@ def test_closing_trades_beyond_64_bits_equal_the_sequential_definition(
     assert closing_trades(running(notional), least) == sequential(notional, least)
 
 
+def test_dollar_bars_of_blocks_of_five_million_shares_at_five_thousand_dollars_are_exact():
+    fine = an_instrument(tick="0.000001", lot="0.000001", dollar_bar="50000000")
+    price, size = 5_000_000_001, 5_000_000_000_001
+    rows = [(2 * n, n * 1.0, price + n, size, 1, 1) for n in range(4)]
+    rows += [(2 * n + 1, n + 0.5, price, 1_000_000 * n, -1, 1) for n in range(1, 4)]
+    bars = dollar_bars(trades_of(*sorted(rows)), fine)
+    # Each block is a bar; some dollars between them are not.
+    assert bars["prints"].to_list() == [1, 1, 2, 2, 1]
+    assert bars["complete"].to_list() == [True, True, True, True, False]
+    exact = [row[2] * row[3] for row in sorted(rows)]
+    kept = [exact[0], exact[1], exact[2] + exact[3], exact[4] + exact[5], exact[6]]
+    assert [int(value.scaleb(12)) for value in bars["notional"]] == kept
+    assert min(kept[:-1]) > 2**63
+
+
 def test_closing_trades_are_not_a_running_total_cut_at_multiples():
     notional = [7] * 12
     assert sequential(notional, 10) == [1, 3, 5, 7, 9, 11]

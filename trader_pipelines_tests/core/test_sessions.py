@@ -2,10 +2,25 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+import exchange_calendars
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trader_pipelines.core.errors import MissingDataError
-from trader_pipelines.core.sessions import non_sessions, session_bounds, sessions
+from trader_pipelines.core.holidays import years
+from trader_pipelines.core.instruments import UTC_DAYS
+from trader_pipelines.core.sessions import (
+    day_bounds,
+    days_of,
+    non_sessions,
+    previous_day,
+    session_bounds,
+    sessions,
+    trading_days,
+    zone_of,
+)
 
 
 def utc(ns: int) -> str:
@@ -53,3 +68,62 @@ def test_sessions_and_the_other_days_are_all_days() -> None:
 
 def test_sessions_of_a_year_are_252() -> None:
     assert len(sessions("XNYS", date(2024, 1, 1), date(2024, 12, 31))) == 252
+
+
+def test_sessions_of_the_table_are_those_of_exchange_calendars() -> None:
+    known = years("XNYS")
+    assert (known[0], known[-1]) == (2010, 2039)
+    first, last = date(known[0], 1, 1), date(known[-1], 12, 31)
+    theirs = exchange_calendars.get_calendar("XNYS", start=first, end=last).sessions
+    assert list(sessions("XNYS", first, last)) == theirs.date.tolist()
+
+
+def test_sessions_of_years_outside_the_table_come_from_exchange_calendars() -> None:
+    # The exchange was closed for four sessions in September 2001.
+    found = sessions("XNYS", date(2001, 9, 10), date(2001, 9, 17))
+    assert found == (date(2001, 9, 10), date(2001, 9, 17))
+    assert previous_day("XNYS", date(2001, 9, 17)) == date(2001, 9, 10)
+    assert sessions("XNYS", date(2039, 12, 30), date(2040, 1, 3)) == (
+        date(2039, 12, 30),
+        date(2040, 1, 3),
+    )
+
+
+@pytest.mark.parametrize(
+    ("day", "before"),
+    [
+        (date(2024, 7, 9), date(2024, 7, 8)),
+        (date(2024, 7, 8), date(2024, 7, 5)),
+        (date(2024, 7, 5), date(2024, 7, 3)),
+        (date(2024, 1, 2), date(2023, 12, 29)),
+        (date(2012, 10, 31), date(2012, 10, 26)),
+    ],
+    ids=str,
+)
+def test_previous_day_of_a_session_is_the_session_before(day: date, before: date) -> None:
+    assert previous_day("XNYS", day) == before
+    assert previous_day(UTC_DAYS, day) == day - timedelta(days=1)
+
+
+@settings(deadline=None)
+@given(number=st.integers(0, 2_700), share=st.floats(0, 1))
+def test_days_of_any_moment_of_a_session_is_that_session(number: int, share: float) -> None:
+    day = sessions("XNYS", date(2016, 1, 4), date(2026, 12, 31))[number]
+    low, high = day_bounds("XNYS", day)
+    stamp = min(low + int(share * (high - low)), high - 1)
+    (found,) = days_of("XNYS", np.array([stamp]))
+    assert date(1970, 1, 1) + timedelta(days=int(found)) == day
+
+
+def test_clocks_are_those_of_the_exchange() -> None:
+    assert (zone_of("XNYS"), zone_of(UTC_DAYS)) == ("America/New_York", "UTC")
+
+
+def test_trading_days_of_a_market_that_never_closes_are_all_days() -> None:
+    assert trading_days(UTC_DAYS, date(2024, 7, 3), date(2024, 7, 7)) == tuple(
+        date(2024, 7, d) for d in range(3, 8)
+    )
+    assert trading_days("XNYS", date(2024, 7, 3), date(2024, 7, 7)) == (
+        date(2024, 7, 3),
+        date(2024, 7, 5),
+    )

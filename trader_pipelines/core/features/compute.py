@@ -7,6 +7,9 @@ import polars as pl
 from trader_pipelines.core.errors import SettingsError
 from trader_pipelines.core.features.feature import BAR_COLUMNS, Feature
 from trader_pipelines.core.features.registry import FEATURES, max_look_back
+from trader_pipelines.core.instruments import UTC_DAYS
+from trader_pipelines.core.sessions import zone_of
+from trader_pipelines.core.trades import NS_PER_DAY
 
 
 def feature_schema(features: Sequence[Feature] = FEATURES) -> pl.Schema:
@@ -23,6 +26,7 @@ def compute_features(
     bars: pl.DataFrame,
     warm_up: pl.DataFrame | None = None,
     features: Sequence[Feature] = FEATURES,
+    calendar: str = UTC_DAYS,
 ) -> pl.DataFrame:
     """Every feature of a day, for those bars at which all of them are known.
 
@@ -31,11 +35,13 @@ def compute_features(
     bars : DataFrame
         Minute bars of one instrument and day, of `trader_pipelines.core.bars.bar_schema`.
     warm_up : DataFrame or None
-        Bars that came just before, of the same schema, usually the previous day's; its tail goes in
-        front, so that a market that never closes starts the day warm. Look-backs count bars: the
-        last bar before and the first one of the day are neighbours.
+        Bars that came just before, of the same schema, usually the previous trading day's; its tail
+        goes in front, so that a day starts warm. Look-backs count bars: the last bar before and
+        the first one of the day are neighbours, be there a night or a weekend between them.
     features : sequence of Feature
         Which; by default all.
+    calendar : str
+        Of the venue: its exchange's clock tells the time of day, whatever summer time does to UTC.
 
     Returns
     -------
@@ -52,7 +58,7 @@ def compute_features(
     ValueError
         When the warm-up is not over before the first bar.
     """
-    values = feature_values(bars, warm_up, features)
+    values = feature_values(bars, warm_up, features, calendar)
     return values.filter(pl.all_horizontal(pl.exclude("ts").is_finite()))
 
 
@@ -60,15 +66,18 @@ def feature_values(
     bars: pl.DataFrame,
     warm_up: pl.DataFrame | None = None,
     features: Sequence[Feature] = FEATURES,
+    calendar: str = UTC_DAYS,
 ) -> pl.DataFrame:
     """As `compute_features`, but a row for each of `bars`: NaN where a value is not known yet."""
     if bars.is_empty():
         return feature_schema(features).to_frame()
     tail = _tail(bars, warm_up, max_look_back(features) - 1)
     numbers = pl.col(BAR_COLUMNS).to_physical().cast(pl.Float64).fill_null(float("nan"))
+    local = pl.col("ts_close").dt.convert_time_zone(zone_of(calendar)).dt.replace_time_zone(None)
+    clock = (local.to_physical() % NS_PER_DAY).cast(pl.Float64).alias("clock")
     return (
         pl.concat([tail, bars])
-        .select(pl.col("ts_close"), numbers)
+        .select(pl.col("ts_close"), clock, numbers)
         .select(
             pl.col("ts_close").alias("ts"),
             *(feature.expr.alias(feature.name) for feature in features),

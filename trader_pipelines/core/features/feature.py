@@ -23,7 +23,8 @@ class Feature:
     source : str
         Where the formula comes from.
     expr : Expr
-        Over the Float64 columns of `BAR_COLUMNS` and `ts_close`; NaN where bars are too few.
+        Over the Float64 columns of `BAR_COLUMNS`, `ts_close`, and `clock`: nanoseconds since
+        midnight on the venue's clock at the bar's close, Float64. NaN where bars are too few.
     """
 
     name: str

@@ -39,8 +39,7 @@ def _trade_size(bars: int) -> pl.Expr:
 
 
 def _angle() -> pl.Expr:
-    nanoseconds = pl.col("ts_close").to_physical() % NS_PER_DAY
-    return nanoseconds.cast(pl.Float64) * (2 * pi / NS_PER_DAY)
+    return pl.col("clock") * (2 * pi / NS_PER_DAY)
 
 
 FLOW_FEATURES = (
@@ -98,7 +97,7 @@ FLOW_FEATURES = (
     ),
     Feature(
         name="time_of_day_sin",
-        formula="sin(2 pi t), t = share of the UTC day passed at the bar's close",
+        formula="sin(2 pi t), t = share of the venue's day passed at the bar's close",
         unit="1, from -1 to 1",
         look_back=1,
         source="Admati & Pfleiderer (1988), Review of Financial Studies 1(1), 3-40",
@@ -106,7 +105,7 @@ FLOW_FEATURES = (
     ),
     Feature(
         name="time_of_day_cos",
-        formula="cos(2 pi t), t = share of the UTC day passed at the bar's close",
+        formula="cos(2 pi t), t = share of the venue's day passed at the bar's close",
         unit="1, from -1 to 1",
         look_back=1,
         source="Admati & Pfleiderer (1988), Review of Financial Studies 1(1), 3-40",

@@ -10,6 +10,7 @@ import polars as pl
 from trader_pipelines.core.features.compute import feature_values
 from trader_pipelines.core.features.feature import Feature
 from trader_pipelines.core.features.registry import FEATURES
+from trader_pipelines.core.instruments import UTC_DAYS
 from trader_pipelines.core.trades import NS_PER_DAY
 
 #: What the future is replaced by: nothing known, absurdly much, the right values in a wrong
@@ -56,6 +57,7 @@ def audit(
     features: Sequence[Feature] = FEATURES,
     cuts: Sequence[int] | None = None,
     poisons: Sequence[str] = ("mixed",),
+    calendar: str = UTC_DAYS,
 ) -> list[Leak]:
     """Features that use what was not known yet.
 
@@ -74,6 +76,8 @@ def audit(
         default `daily_cuts`. A leak that shows at few moments takes many cuts to find.
     poisons : sequence of str
         Of `POISONS`.
+    calendar : str
+        As for `compute_features`.
 
     Returns
     -------
@@ -81,13 +85,14 @@ def audit(
         By cut, experiment and feature; empty for a clean registry.
     """
     cuts = daily_cuts(bars) if cuts is None else cuts
-    truth = feature_values(bars, warm_up, features)
+    rest = (warm_up, features, calendar)
+    truth = feature_values(bars, *rest)
     leaks: list[Leak] = []
     for cut in cuts:
         known = truth.head(cut)
-        leaks += _differences("prefix", known, feature_values(bars.head(cut), warm_up, features))
+        leaks += _differences("prefix", known, feature_values(bars.head(cut), *rest))
         for kind in poisons:
-            poisoned = feature_values(poison(bars, cut, kind), warm_up, features)
+            poisoned = feature_values(poison(bars, cut, kind), *rest)
             leaks += _differences(kind, known, poisoned.head(cut))
     return leaks
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from trader_pipelines.core.instruments import UTC_DAYS
 from trader_pipelines.core.learning.scores import brier, score
+from trader_pipelines.core.sessions import days_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ def decide(
     candidate: pl.DataFrame,
     champion: pl.DataFrame | None = None,
     params: GateParams = GateParams(),
+    calendar: str = UTC_DAYS,
 ) -> Decision:
     """Promote a candidate or keep it back.
 
@@ -74,13 +77,15 @@ def decide(
         ``ts, symbol, p`` for those of the candidate's rows that the champion was not trained on, as
         `unseen_forecasts` gives them; None where there is no champion.
     params : GateParams
+    calendar : str
+        Whose trading days count.
 
     Returns
     -------
     Decision
     """
-    scores = score(candidate)
-    gains = daily_gains(candidate)
+    scores = score(candidate, calendar=calendar)
+    gains = daily_gains(candidate, calendar)
     t = t_statistic(gains)
     needed = t_needed(gains.size, params.sigmas)
     checks = {
@@ -111,7 +116,7 @@ def decide(
         objections.append(f"calibration error {scores.ece:.2%}, at most {params.max_ece:.2%}")
     versus = ""
     if champion is not None:
-        shared = _shared(candidate, champion)
+        shared = _shared(candidate, champion, calendar)
         checks |= shared
         days = int(shared["champion_days"])
         if days < params.min_champion_days:
@@ -135,8 +140,8 @@ def decide(
     )
 
 
-def daily_gains(oos: pl.DataFrame) -> np.ndarray:
-    """Mean Brier gain over the base rate by UTC day, symbols pooled.
+def daily_gains(oos: pl.DataFrame, calendar: str = UTC_DAYS) -> np.ndarray:
+    """Mean Brier gain over the base rate by trading day, symbols pooled.
 
     Returns
     -------
@@ -144,8 +149,12 @@ def daily_gains(oos: pl.DataFrame) -> np.ndarray:
         In order of days; positive where the forecast was better.
     """
     p, up, base = (oos[name].cast(pl.Float64).to_numpy() for name in ("p", "up", "base"))
-    _, day = np.unique(oos["ts"].dt.date().to_numpy(), return_inverse=True)
+    _, day = np.unique(_days(oos, calendar), return_inverse=True)
     return np.asarray(np.bincount(day, (base - up) ** 2 - (p - up) ** 2) / np.bincount(day))
+
+
+def _days(frame: pl.DataFrame, calendar: str) -> np.ndarray:
+    return days_of(calendar, frame["ts"].dt.epoch("ns").to_numpy())
 
 
 def t_statistic(gains: np.ndarray) -> float:
@@ -171,7 +180,7 @@ def t_needed(days: int, sigmas: float) -> float:
     return float(-stdtrit(days - 1, ndtr(-sigmas)))
 
 
-def _shared(candidate: pl.DataFrame, champion: pl.DataFrame) -> dict[str, float]:
+def _shared(candidate: pl.DataFrame, champion: pl.DataFrame, calendar: str) -> dict[str, float]:
     both = candidate.join(
         champion.select("ts", "symbol", pl.col("p").alias("champion_p")),
         on=["ts", "symbol"],
@@ -185,7 +194,7 @@ def _shared(candidate: pl.DataFrame, champion: pl.DataFrame) -> dict[str, float]
         both[name].cast(pl.Float64).to_numpy() for name in ("p", "champion_p", "up")
     )
     return {
-        "champion_days": float(both["ts"].dt.date().n_unique()),
+        "champion_days": float(np.unique(_days(both, calendar)).size),
         "candidate_brier": brier(mine, up),
         "champion_brier": brier(theirs, up),
     }

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from trader_pipelines.core.instruments import UTC_DAYS
+from trader_pipelines.core.sessions import days_of
+
 BINS = 10
 
 
@@ -15,7 +18,7 @@ class Scores:
     Parameters
     ----------
     n, days : int
-        Rows, and UTC days they lie on.
+        Rows, and trading days they lie on.
     up_rate : float
         Share of rows that went up.
     brier, brier_base : float
@@ -44,7 +47,7 @@ class Scores:
     hit_rate: float
 
 
-def score(oos: pl.DataFrame, bins: int = BINS) -> Scores:
+def score(oos: pl.DataFrame, bins: int = BINS, calendar: str = UTC_DAYS) -> Scores:
     """Scores of a frame of forecasts.
 
     Parameters
@@ -52,6 +55,8 @@ def score(oos: pl.DataFrame, bins: int = BINS) -> Scores:
     oos : DataFrame
         ``ts`` (Datetime ns UTC), ``up`` (0 or 1), ``p`` (the forecast) and ``base`` (the base-rate
         forecast of the same row, from earlier rows only); at least one row.
+    calendar : str
+        Whose trading days are counted.
     """
     p, up, base = (oos[name].cast(pl.Float64).to_numpy() for name in ("p", "up", "base"))
     if not p.size:
@@ -59,7 +64,7 @@ def score(oos: pl.DataFrame, bins: int = BINS) -> Scores:
     mine, bases = brier(p, up), brier(base, up)
     return Scores(
         n=p.size,
-        days=oos["ts"].dt.date().n_unique(),
+        days=np.unique(days_of(calendar, oos["ts"].dt.epoch("ns").to_numpy())).size,
         up_rate=float(up.mean()),
         brier=mine,
         brier_base=bases,
@@ -71,7 +76,7 @@ def score(oos: pl.DataFrame, bins: int = BINS) -> Scores:
     )
 
 
-def score_by_symbol(oos: pl.DataFrame, bins: int = BINS) -> pl.DataFrame:
+def score_by_symbol(oos: pl.DataFrame, bins: int = BINS, calendar: str = UTC_DAYS) -> pl.DataFrame:
     """One row of scores a symbol, by symbol.
 
     Returns
@@ -81,7 +86,7 @@ def score_by_symbol(oos: pl.DataFrame, bins: int = BINS) -> pl.DataFrame:
     """
     parts = {str(key): rows for (key,), rows in oos.group_by("symbol")}
     return pl.DataFrame(
-        [{"symbol": key, **_fields(score(parts[key], bins))} for key in sorted(parts)]
+        [{"symbol": key, **_fields(score(parts[key], bins, calendar))} for key in sorted(parts)]
     )
 
 

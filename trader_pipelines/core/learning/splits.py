@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 
 from trader_pipelines.core.errors import MissingDataError
-from trader_pipelines.core.trades import NS_PER_DAY
+from trader_pipelines.core.instruments import UTC_DAYS
+from trader_pipelines.core.sessions import days_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,12 +29,18 @@ class Fold:
 
 
 def walk_forward(
-    ts: pl.Series, ts_exit: pl.Series, folds: int, embargo: timedelta, min_train: int
+    ts: pl.Series,
+    ts_exit: pl.Series,
+    folds: int,
+    embargo: timedelta,
+    min_train: int,
+    calendar: str = UTC_DAYS,
 ) -> tuple[Fold, ...]:
     """Folds by time with an expanding training window.
 
-    The first `min_train` UTC days only train. The days after them are cut into `folds` contiguous
-    blocks of whole days, the larger ones last; each is tested once, by what all earlier days know.
+    The first `min_train` trading days only train. The days after them are cut into `folds`
+    contiguous blocks of whole days, the larger ones last; each is tested once, by what all earlier
+    days know.
     A label is knowledge of its whole span, so a training row is purged unless its label ended more
     than `embargo` before the FIRST moment of the test block (López de Prado, Advances in Financial
     Machine Learning, 2018, section 7.4.1; purging from the first test label's end, or a fixed count
@@ -49,6 +56,8 @@ def walk_forward(
         Not negative.
     min_train : int
         Days before the first test block, at least 1.
+    calendar : str
+        Whose trading days count: a session that crosses midnight UTC is one day.
 
     Returns
     -------
@@ -63,7 +72,7 @@ def walk_forward(
     if folds < 1 or min_train < 1 or embargo < timedelta(0):
         raise ValueError(f"folds={folds}, min_train={min_train}, embargo={embargo}")
     start, known = nanoseconds(ts), nanoseconds(ts_exit)
-    day_of = start // NS_PER_DAY
+    day_of = days_of(calendar, start)
     days = np.unique(day_of)
     if days.size < min_train + folds:
         raise MissingDataError(

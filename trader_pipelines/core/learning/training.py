@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from trader_pipelines.core.errors import MissingDataError
+from trader_pipelines.core.instruments import UTC_DAYS
 from trader_pipelines.core.learning.dataset import snapshot_hash
 from trader_pipelines.core.learning.model import (
     DEFAULTS,
@@ -21,8 +22,9 @@ from trader_pipelines.core.learning.model import (
 )
 from trader_pipelines.core.learning.scores import Scores, score
 from trader_pipelines.core.learning.splits import Fold, nanoseconds, settled, walk_forward
+from trader_pipelines.core.sessions import days_of
 
-#: Below this many UTC days nothing is trained at all.
+#: Below this many trading days nothing is trained at all.
 MIN_DAYS = 5
 
 
@@ -53,6 +55,7 @@ def train_candidate(
     *,
     feature_version: str,
     synthetic: bool,
+    calendar: str = UTC_DAYS,
     threads: int = 1,
 ) -> Candidate:
     """Train on every row, and judge by walk-forward what such a model is worth.
@@ -71,6 +74,8 @@ def train_candidate(
         Version of the code that made the features.
     synthetic : bool
         Whether any row is synthetic.
+    calendar : str
+        Whose trading days the folds are made of.
     threads : int
         Threads to fit with; the result does not depend on them. Two save a third of the time on
         idle cores and cost several times as much on busy ones: OpenMP's threads spin.
@@ -81,7 +86,7 @@ def train_candidate(
         Fewer than `MIN_DAYS` days, a fold without rows, or outcomes that all went one way.
     """
     names = tuple(feature_names)
-    days = frame["ts"].dt.date().n_unique()
+    days = np.unique(days_of(calendar, nanoseconds(frame["ts"]))).size
     if days < MIN_DAYS:
         raise MissingDataError(
             f"{days} days of training rows are too few: a walk-forward needs {MIN_DAYS}",
@@ -95,6 +100,7 @@ def train_candidate(
         min(params.folds + 1, days - min_train),
         timedelta(minutes=params.embargo_minutes),
         min_train,
+        calendar,
     )
     x, up = matrix(frame, names), frame["up"].to_numpy().astype(np.int8)
     with _threads(threads):
@@ -120,7 +126,7 @@ def train_candidate(
         rows=frame.height,
         params=params,
     )
-    return Candidate(model, oos, score(oos))
+    return Candidate(model, oos, score(oos, calendar=calendar))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
