@@ -9,11 +9,13 @@ import numpy as np
 import polars as pl
 
 from trader_pipelines.collector.ledger import Ledger
-from trader_pipelines.collector.link import Inbox, Link, back_off, pause
+from trader_pipelines.collector.link import Inbox, Link, pause
 from trader_pipelines.collector.options import Options
 from trader_pipelines.collector.status import Delays, Meter, Status, SymbolStatus
-from trader_pipelines.core.errors import SettingsError, TraderError
+from trader_pipelines.collector.storing import Store
+from trader_pipelines.core.errors import SettingsError
 from trader_pipelines.core.instruments import Instrument
+from trader_pipelines.core.trades import NS_PER_DAY
 from trader_pipelines.stores import database
 from trader_pipelines.stores.live import LiveWriter, stored_ids
 from trader_pipelines.venues.stream import Feed, Prints
@@ -36,6 +38,7 @@ class Symbol:
     tries: int = 0
     behind: int = 0
     given_up_at: float = 0.0
+    begun: bool = True  # False while REST has to tell the first id
 
 
 class Intake:
@@ -54,10 +57,10 @@ class Intake:
                 where="live collector",
                 remedy="collect a venue with sequential ids",
             )
-        self.feed, self.writer, self.options = feed, writer, options
+        self.feed, self.options = feed, options
         self.inbox = Inbox(options.queue_frames)
         self.meter = Meter()
-        self.lock = asyncio.Lock()
+        self.store = Store(writer, options, self.meter)
         self.instruments = {each.symbol: each for each in instruments}
         names, step = sorted(self.instruments), feed.symbols_a_connection
         parts = [names[at : at + step] for at in range(0, len(names), step)]
@@ -68,22 +71,28 @@ class Intake:
             for name in link.symbols
         }
 
-    def resume(self, url: str, begin: Mapping[str, int]) -> None:
-        """Learn what is stored, and from which id on each symbol has to be whole."""
-        with database.connect(url) as connection:
+    def resume(self, url: str, begin: Mapping[str, int], *, ask: bool) -> None:
+        """Learn what is stored, and from which id on each symbol has to be whole.
+
+        Parameters
+        ----------
+        begin : mapping
+            By symbol, the first id that has to be there.
+        ask : bool
+            Of the other symbols REST tells it. What is stored goes on then when it is of yesterday
+            or today: what lies between older trades and today is not the collector's.
+        """
+        with database.typed_errors(url), database.connect(url) as connection:
             stored = stored_ids(connection, self.instruments.values())
+        oldest = (time.time_ns() // NS_PER_DAY - 1) * NS_PER_DAY
         for name, symbol in self.symbols.items():
             known = stored.get(symbol.instrument)
-            ledger = symbol.ledger
-            if known is not None:
-                ledger.first, ledger.after = known.first, known.last + 1
-                ledger.missing = list(known.missing)
-            if (first := begin.get(name)) is not None:
-                if known is not None and first < known.first:
-                    ledger.missing.insert(0, (first, known.first - 1))
-                    ledger.first = first
-                elif known is None:
-                    ledger.first = ledger.after = first
+            symbol.begun = name in begin or not ask
+            if known is not None and (symbol.begun or known.last_ns >= oldest):
+                symbol.ledger.first, symbol.ledger.after = known.first, known.last + 1
+                symbol.ledger.missing = list(known.missing)
+            if name in begin:
+                symbol.ledger.begin(begin[name])
 
     async def commit(self, stop: asyncio.Event) -> None:
         """Store micro-batches until the stop, and then what is left."""
@@ -98,10 +107,11 @@ class Intake:
             await self._commit_waiting(stop)
         while any(link.open for link in self.links):
             await asyncio.sleep(0.005)  # until nobody brings any more
-        await self._commit_waiting(stop)
+        while self.inbox.frames:
+            await self._commit_waiting(stop)
 
     async def _commit_waiting(self, stop: asyncio.Event) -> None:
-        frames = self.inbox.take()
+        frames = self.inbox.take(self.options.batch_frames)
         if not frames:
             return
         decoded = self.feed.decode(frames, self.instruments)
@@ -119,7 +129,7 @@ class Intake:
             self.instruments[name]: self._sift(self.symbols[name], prints)
             for name, prints in decoded.prints.items()
         }
-        await self.store(batch, stop)
+        await self.store.commit(batch, stop)
         done = time.time_ns()
         for name, prints in decoded.prints.items():
             ms = (done - prints.received) // 1_000_000
@@ -147,32 +157,12 @@ class Intake:
             symbol.due = now + self.options.grace
         return prints.trades[at[new]]
 
-    async def store(self, batch: Mapping[Instrument, pl.DataFrame], stop: asyncio.Event) -> None:
-        """Commit, again and again while the database is away."""
-        failures, stopped = 0, 0.0
-        async with self.lock:
-            while True:
-                try:
-                    self.meter.counts["stored"] += await asyncio.to_thread(self.writer.write, batch)
-                    return
-                except TraderError as error:
-                    self.meter.counts["store_failures"] += 1
-                    self.meter.last_trouble = str(error)
-                    if stop.is_set():
-                        stopped = stopped or time.monotonic()
-                    if not error.retry or (
-                        stopped and time.monotonic() - stopped > self.options.drain
-                    ):
-                        raise
-                failures += 1
-                await asyncio.sleep(min(back_off(self.options, failures), 1.0 if stopped else 9e9))
-
     def status(self) -> Status:
         """Now; the delays begin anew."""
         symbols = {}
         for name, each in self.symbols.items():
             ledger, link, delays = each.ledger, each.link, each.delays
-            whole = link.open and each.proven_at == link.connects > 0
+            whole = each.begun and link.open and each.proven_at == link.connects > 0
             symbols[name] = SymbolStatus(
                 contiguous=whole and not ledger.missing and not ledger.doubted,
                 last_id=ledger.last,

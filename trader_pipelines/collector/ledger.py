@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from trader_pipelines.collector.ranges import difference, inside, runs, union
 from trader_pipelines.core.certificates import Range
+from trader_pipelines.core.ranges import difference, inside, runs, union
 
 Ids = NDArray[np.int64]
 
@@ -43,6 +43,14 @@ class Ledger:
     def last(self) -> int | None:
         """The highest id that is there."""
         return self.after - 1 if self.first is not None and self.after > self.first else None
+
+    def begin(self, first: int) -> None:
+        """From this id on everything has to be there; what lies before is not given up for it."""
+        if self.first is None:
+            self.first = self.after = first
+        elif first < self.first:
+            self.missing.insert(0, (first, self.first - 1))
+            self.first = first
 
     def open(self) -> list[Range]:
         """What REST has to be asked for."""

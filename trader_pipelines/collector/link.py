@@ -3,17 +3,21 @@
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from trader_pipelines.collector.options import Options
+from trader_pipelines.core.errors import SettingsError
+from trader_pipelines.venues.asking import retry_after
+from trader_pipelines.venues.refusals import key_refused
 from trader_pipelines.venues.stream import Feed, Frame
 
 if TYPE_CHECKING:
     import aiohttp
 
 STEADY = 10.0  # seconds after which a connection counts as a good one
+BAN = 120.0  # seconds, of a 418 that does not tell how long: the venue's shortest
 
 
 @dataclass
@@ -24,10 +28,11 @@ class Inbox:
     frames: list[Frame] = field(default_factory=list)
     room: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def take(self) -> list[Frame]:
-        """All that wait."""
-        taken, self.frames = self.frames, []
-        self.room.set()
+    def take(self, most: int) -> list[Frame]:
+        """The oldest that wait."""
+        taken, self.frames = self.frames[:most], self.frames[most:]
+        if len(self.frames) < self.limit:
+            self.room.set()
         return taken
 
 
@@ -46,14 +51,20 @@ class Link:
     cut: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Connect, read, and connect again, until the stop."""
+        """Connect, read, and connect again, until the stop.
+
+        Raises
+        ------
+        KeyRefusedError, SettingsError
+            When the venue refuses the very first connection in a way that waiting does not mend.
+        """
         import aiohttp
 
         failures = 0
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while not stop.is_set():
-                begun = time.monotonic()
+                begun, told = time.monotonic(), 0.0
                 try:
                     async with asyncio.timeout(15):
                         ws = await session.ws_connect(
@@ -66,13 +77,33 @@ class Link:
                     finally:
                         self.open = False
                         await ws.close()
+                except aiohttp.WSServerHandshakeError as error:
+                    told = self._refused(error.status, error.headers or {})
+                except aiohttp.InvalidURL:
+                    raise _no_websocket(self.feed, "no address") from None
                 except (aiohttp.ClientError, OSError, TimeoutError) as error:
                     self.trouble = f"{type(error).__name__}: {error}"
                 if stop.is_set():
                     return
                 steady = time.monotonic() - begun > STEADY
                 failures = 0 if steady else failures + 1
-                await pause(back_off(self.options, failures), stop)
+                wait = back_off(self.options, 0 if told else failures)
+                await pause(told + wait, stop)
+
+    def _refused(self, status: int, headers: Mapping[str, str]) -> float:
+        """Seconds that the venue asks to wait before the next attempt."""
+        self.trouble = f"the venue answers {status} to the connection"
+        if status in (418, 429):
+            told = retry_after(headers)
+            if told is None:
+                told = BAN if status == 418 else 0.0
+            self.trouble += f"; asked again after {told:g} s" if told else ""
+            return told
+        if not self.connects and status in (401, 403, 451):
+            raise key_refused(self.feed.name, self.feed.url, f"it answers {status}")
+        if not self.connects and status < 500:
+            raise _no_websocket(self.feed, f"it answers {status}")
+        return 0.0
 
     async def _attend(
         self, ws: "aiohttp.ClientWebSocketResponse[Any]", stop: asyncio.Event
@@ -120,6 +151,14 @@ class Link:
                     await inbox.room.wait()
                     self.heard = time.monotonic()
         self.trouble = f"the venue closed the connection, code {ws.close_code}"
+
+
+def _no_websocket(feed: Feed, said: str) -> SettingsError:
+    return SettingsError(
+        f"there is no stream of venue {feed.name} at this address: {said}",
+        where=feed.url,
+        remedy="correct the address of the venue's stream in the settings, or unset it",
+    )
 
 
 def back_off(options: Options, failures: int) -> float:

@@ -2,38 +2,47 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
+from trader_pipelines.collector.aside import unless
 from trader_pipelines.collector.intake import Intake, Symbol
 from trader_pipelines.collector.link import back_off, pause
 from trader_pipelines.collector.options import Options
-from trader_pipelines.collector.ranges import difference, runs
+from trader_pipelines.collector.source import Source
 from trader_pipelines.core.certificates import Range
-from trader_pipelines.core.errors import SettingsError, UnknownSymbolError
+from trader_pipelines.core.errors import SettingsError, TraderError, UnknownSymbolError
 from trader_pipelines.core.instruments import Instrument
+from trader_pipelines.core.ranges import difference, runs
 from trader_pipelines.core.trades import TRADES
-
-#: Trades of the ids from first to last, both included, that the venue's REST has: of schema
-#: `TRADES`. Runs in a thread; may raise, and is then asked again.
-Refill = Callable[[Instrument, int, int], pl.DataFrame]
 
 PAGE = 1_000  # ids looked for behind the last one
 SLICE = 10_000  # ids of a hole asked for at once
 
 
-async def mend(intake: Intake, refill: Refill, stop: asyncio.Event) -> None:
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What REST is asked: a hole, what is behind the last id (`tail`), or where to begin."""
+
+    ids: Range | None
+    tail: bool = False
+
+
+async def mend(intake: Intake, source: Source, stop: asyncio.Event) -> None:
     """Ask REST for what the stream did not bring, one question at a time, until the stop.
 
     Raises
     ------
-    UnknownSymbolError, SettingsError
-        Of `refill`: asking again would not help. Every other failure is asked again, later.
+    TraderError
+        What asking again would not help: an unknown symbol, another grid; and before REST has
+        answered for the first time also a refused address or a clock that is off. Every other
+        failure is asked again, later.
     """
     options, meter = intake.options, intake.meter
     connects = dict.fromkeys(intake.symbols, 0)
-    failures = 0
+    failures, answered = 0, False
     while not stop.is_set():
         asked = False
         for name, symbol in intake.symbols.items():
@@ -49,40 +58,56 @@ async def mend(intake: Intake, refill: Refill, stop: asyncio.Event) -> None:
                 continue
             asked = True
             try:
-                trades = await asyncio.to_thread(_fetch, refill, symbol.instrument, question[0])
-            except (UnknownSymbolError, SettingsError):
-                raise
-            except Exception as error:  # noqa: BLE001  REST fails in every client's own ways
+                answer = await unless(stop, partial(_ask, source, symbol.instrument, question))
+            except Exception as error:
+                if _hopeless(error, answered=answered):
+                    raise
                 failures += 1
                 meter.counts["refill_failures"] += 1
                 meter.last_trouble = f"{type(error).__name__}: {error}"
                 await pause(back_off(options, failures), stop)
                 continue
-            failures = 0
-            asked_for, tail = question
-            proof = connects[name] if tail else None
-            await _take(intake, symbol, asked_for, trades, proof, stop)
+            if answer is None:
+                return
+            failures, answered = 0, True
+            if isinstance(answer, int):
+                symbol.ledger.begin(answer)
+                symbol.begun, symbol.due = True, symbol.due or now
+            elif question.ids is not None:
+                proof = connects[name] if question.tail else None
+                await _take(intake, symbol, question.ids, answer, proof, stop)
         if not asked:
             await pause(0.05, stop)
 
 
-def _fetch(refill: Refill, instrument: Instrument, asked: Range) -> pl.DataFrame:
-    trades = refill(instrument, *asked).cast(TRADES).filter(pl.col("id").is_between(*asked))
-    return trades.unique("id", keep="first").sort("id")
+def _hopeless(error: Exception, *, answered: bool) -> bool:
+    if isinstance(error, (UnknownSymbolError, SettingsError)):
+        return True
+    return isinstance(error, TraderError) and not error.retry and not answered
 
 
-def _question(symbol: Symbol, options: Options, now: float) -> tuple[Range, bool] | None:
-    """A hole that is due; or, with True, the ids behind the last one."""
+def _ask(source: Source, instrument: Instrument, question: Question) -> pl.DataFrame | int:
+    if question.ids is None:
+        assert source.begin is not None
+        return source.begin(instrument)
+    trades = source.refill(instrument, *question.ids).cast(TRADES)
+    return trades.filter(pl.col("id").is_between(*question.ids)).unique("id").sort("id")
+
+
+def _question(symbol: Symbol, options: Options, now: float) -> Question | None:
+    """What is due."""
     ledger = symbol.ledger
+    if not symbol.begun:
+        return Question(None)
     if ledger.given_up and now - symbol.given_up_at > options.quiet_cap:
         # REST may lag behind the stream, or have been mended since.
         ledger.given_up, symbol.due = [], now
     if symbol.due and now >= symbol.due:
         for first, last in ledger.open():
-            return (first, min(last, first + SLICE - 1)), False
+            return Question((first, min(last, first + SLICE - 1)))
         symbol.due, symbol.tries = 0.0, 0
     if ledger.first is not None and symbol.link.open and now >= symbol.tail_due:
-        return (ledger.after, ledger.after + PAGE - 1), True
+        return Question((ledger.after, ledger.after + PAGE - 1), tail=True)
     return None
 
 
@@ -99,7 +124,7 @@ async def _take(
     ids = trades["id"].to_numpy()
     new = ledger.accept(ids)
     count = int(new.sum())
-    await intake.store({symbol.instrument: trades.filter(pl.Series(new))}, stop)
+    await intake.store.commit({symbol.instrument: trades.filter(pl.Series(new))}, stop)
     intake.meter.counts["refilled"] += count
     symbol.trades += count
     now = time.monotonic()

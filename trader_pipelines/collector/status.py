@@ -9,6 +9,19 @@ from numpy.typing import NDArray
 
 _LONGEST = 5_000  # milliseconds that are told apart
 
+#: What is counted from the start of a collector; `Status` says what each is.
+COUNTED = (
+    "frames",
+    "stored",
+    "repeated",
+    "refused",
+    "strangers",
+    "refilled",
+    "refill_failures",
+    "store_failures",
+    "contradictions",
+)
+
 
 @dataclass
 class Delays:
@@ -51,6 +64,31 @@ class SymbolStatus:
     committed_p50_ms: float | None
     committed_p99_ms: float | None
 
+    @property
+    def state(self) -> str:
+        """``whole``, ``refilling``, ``missing`` (REST does not have it) or ``waiting``."""
+        if self.contiguous:
+            return "whole"
+        if not self.missing:
+            return "waiting"
+        return "missing" if self.missing == self.given_up else "refilling"
+
+    @property
+    def last(self) -> str:
+        """Where it is, for a person."""
+        return "-" if self.last_id is None else str(self.last_id)
+
+    @property
+    def lacks(self) -> list[str]:
+        """What is missing, range by range, for a person."""
+        return [f"{a}" if a == b else f"{a} to {b}" for a, b in self.missing]
+
+    @property
+    def lacking(self) -> str:
+        """How much is missing, for a person."""
+        missing = sum(last - first + 1 for first, last in self.missing)
+        return f"{missing:,}" if missing else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -62,7 +100,7 @@ class Status:
     counts : mapping
         Since the start: ``frames``, ``stored``, ``repeated``, ``refused`` (frames that are no
         trade), ``strangers`` (ids of another space), ``refilled``, ``refill_failures``,
-        ``store_failures``.
+        ``store_failures``, ``contradictions`` (trades that the store has otherwise).
     """
 
     at_ns: int
@@ -84,14 +122,17 @@ class Status:
 
     def as_dict(self) -> dict[str, Any]:
         """For a JSON line."""
-        return asdict(self) | {"contiguous": self.contiguous}
+        told = asdict(self) | {"contiguous": self.contiguous}
+        for name, symbol in self.symbols.items():
+            told["symbols"][name]["state"] = symbol.state
+        return told
 
 
 @dataclass
 class Meter:
     """Counts of all symbols while the collector runs."""
 
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(COUNTED, 0)))
     delays: Delays = field(default_factory=Delays)
     run: Delays = field(default_factory=Delays)
     last_refusal: str = ""

@@ -1,6 +1,8 @@
-"""A collector of the test exchange: REST by a plain loop, and the process that tests kill."""
+"""A collector of the test exchange: quick to lose patience, and the process that tests kill."""
 
+import asyncio
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -9,12 +11,17 @@ from typing import Any
 
 import polars as pl
 
-from trader_pipelines.collector.collect import run
+from trader_pipelines.cli.collect import print_line
+from trader_pipelines.collector.collect import collect
 from trader_pipelines.collector.options import Options
-from trader_pipelines.collector.refilling import Refill
+from trader_pipelines.collector.running import Report, run
+from trader_pipelines.collector.source import Source
+from trader_pipelines.collector.status import Status
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.core.trades import TRADES
-from trader_pipelines.venues.stream import nanoseconds, scaled
+from trader_pipelines.venues.binance import Binance
+from trader_pipelines.venues.budget import Budget
+from trader_pipelines.venues.patience import Patience
 from trader_pipelines.venues.stream_binance import BinanceFeed
 
 FAST = Options(
@@ -25,7 +32,7 @@ FAST = Options(
     grace=0.05,
     quiet=0.2,
     quiet_cap=0.4,
-    report=0.1,
+    report=0.05,
 )
 
 
@@ -34,60 +41,37 @@ def instruments(symbols: Iterable[str]) -> list[Instrument]:
     return [Instrument("binance", symbol, grid, grid, date(2017, 1, 1)) for symbol in symbols]
 
 
-def feed(port: int) -> BinanceFeed:
-    return BinanceFeed(url=f"ws://127.0.0.1:{port}/ws")
-
-
-def rest(port: int) -> Refill:
-    """Pages by id, straight from the venue's endpoint through the real client."""
-    import ccxt
-
-    client: Any = ccxt.binance(
-        {
-            "urls": {"api": {"public": f"http://127.0.0.1:{port}/api/v3"}},
-            "enableRateLimit": False,
-            "timeout": 3000,
-        }
+def source(port: int) -> Source:
+    """The product's own stream and REST client, impatient and without a limit."""
+    rest = Binance(
+        url=f"http://127.0.0.1:{port}/api/v3",
+        patience=Patience(attempts=3, longest_wait=0.01, timeout=1.0),
+        budget=Budget("binance", 10**9, usual_hold=0.02),
     )
 
     def refill(instrument: Instrument, first: int, last: int) -> pl.DataFrame:
-        rows: list[tuple[int, ...]] = []
-        at = first
-        while at <= last:
-            ask = {"symbol": instrument.symbol, "fromId": at, "limit": 1000}
-            page = client.public_get_aggtrades(ask)
-            rows += [
-                (
-                    int(row["a"]),
-                    nanoseconds(int(row["T"])),
-                    scaled(row["p"], instrument.price_scale),
-                    scaled(row["q"], instrument.size_scale),
-                    -1 if row["m"] else 1,
-                    int(row["l"]) - int(row["f"]) + 1,
-                )
-                for row in page
-            ]
-            if len(page) < 1000:
-                break
-            at = int(page[-1]["a"]) + 1
-        inside = [row for row in rows if first <= row[0] <= last]
-        names = dict.fromkeys(TRADES, pl.Int64)
-        return pl.DataFrame(inside, schema=names, orient="row").cast(TRADES)
+        return pl.concat([TRADES.to_frame(), *rest.fetch_ids(instrument, first, last)])
 
-    return refill
+    return Source(BinanceFeed(f"ws://127.0.0.1:{port}/ws"), refill)
 
 
 def main(arguments: Mapping[str, Any]) -> int:
-    port = int(arguments["port"])
+    """Collect until a signal; the database's address, a secret, comes by the environment."""
     options = Options(**arguments["options"]) if "options" in arguments else FAST
-    return run(
-        feed(port),
-        instruments(arguments["symbols"]),
-        arguments["database_url"],
-        rest(port),
-        options=options,
-        begin=arguments.get("begin"),
-    )
+
+    async def collecting(stop: asyncio.Event, report: Report) -> Status:
+        return await collect(
+            source(int(arguments["port"])),
+            instruments(arguments["symbols"]),
+            os.environ["TRADER_DATABASE_URL"],
+            stop=stop,
+            report=report,
+            options=options,
+            begin=arguments.get("begin"),
+        )
+
+    print_line(run(collecting, print_line))
+    return 0
 
 
 if __name__ == "__main__":

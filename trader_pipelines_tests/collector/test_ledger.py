@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trader_pipelines.collector.ledger import LARGEST_JUMP, Ledger
-from trader_pipelines.collector.ranges import difference, inside, runs, union
+from trader_pipelines.core.ranges import difference, inside, runs, union
 from trader_pipelines.venues.stream import nanoseconds, scaled
 
 SETS = st.sets(st.integers(0, 40))
