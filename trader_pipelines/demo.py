@@ -7,9 +7,15 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trader_pipelines.core.certificates import describe_ranges, worst
-from trader_pipelines.core.errors import DayNotOverError, TraderError, UnknownSymbolError
-from trader_pipelines.core.instruments import VenueSpec
+from trader_pipelines.core.certificates import Status, describe_ranges, worst
+from trader_pipelines.core.errors import (
+    DayNotOverError,
+    MissingDataError,
+    TraderError,
+    UnknownSymbolError,
+)
+from trader_pipelines.core.instruments import UTC_DAYS, VenueSpec
+from trader_pipelines.core.sessions import non_sessions, trading_days
 from trader_pipelines.core.weeks import champion_week, whole_weeks
 from trader_pipelines.platform import Platform
 
@@ -52,15 +58,21 @@ class Plan:
 
     @property
     def days(self) -> tuple[date, ...]:
-        """Every day of it."""
-        return tuple(
-            self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)
-        )
+        """Every trading day of it."""
+        return trading_days(self.venue.calendar, self.first, self.last)
+
+    @property
+    def skipped(self) -> tuple[date, ...]:
+        """The days of it on which the venue is closed."""
+        if self.venue.calendar == UTC_DAYS:
+            return ()
+        return non_sessions(self.venue.calendar, self.first, self.last)
 
     @property
     def weeks(self) -> tuple[date, ...]:
-        """Weeks that can be learned from."""
-        return whole_weeks(self.first, self.last)
+        """Weeks that can be learned from: whole, and over."""
+        whole = whole_weeks(self.first, self.last, self.venue.calendar)
+        return tuple(week for week in whole if week + timedelta(weeks=1) <= _today())
 
     @property
     def signal_days(self) -> tuple[date, ...]:
@@ -81,6 +93,8 @@ def plan(platform: Platform, venue: str, symbols: tuple[str, ...], first: date, 
     Raises
     ------
     UnknownSymbolError, DayNotOverError
+    MissingDataError
+        When the venue is closed on all of the days.
     """
     spec = platform.universe.venue(venue)
     for symbol in symbols:
@@ -98,14 +112,26 @@ def plan(platform: Platform, venue: str, symbols: tuple[str, ...], first: date, 
             where=f"universe, venues.{venue}",
             remedy=f"choose days from {spec.first_day} on",
         )
-    today = datetime.now(UTC).date()
+    today = _today()
     if last >= today:
         raise DayNotOverError(
             f"{last} is not over yet: today is {today} (UTC)",
             where="days",
             remedy=f"choose days up to {today - timedelta(days=1)}",
         )
-    return Plan(spec, symbols, first, last)
+    made = Plan(spec, symbols, first, last)
+    if not made.days:
+        raise MissingDataError(
+            f"{spec.calendar} has no session between {first}, a {first:%A}, and {last}",
+            where="days",
+            remedy="choose days on which the exchange is open",
+        )
+    return made
+
+
+def _today() -> date:
+    """The UTC day that is going on."""
+    return datetime.now(UTC).date()
 
 
 def open_instance(platform: Platform) -> "dg.DagsterInstance":
@@ -237,6 +263,11 @@ def _of_symbol(
             for certificate in certificates
             if certificate.missing
         },
+        "lacking": {
+            certificate.day.isoformat(): certificate.describe_missing()
+            for certificate in certificates
+            if certificate.status is Status.INCOMPLETE and not certificate.missing
+        },
         "bars": sum(entry.rows for entry in rows["minute_bars"]),
         "dollar_bars": sum(entry.rows for entry in rows["dollar_bars"]),
         "built_on": str(worst(entry.status for entry in rows["minute_bars"])),
@@ -274,7 +305,7 @@ def _model(
         "week": week.isoformat(),
         "promoted": champion is not None and champion.version is not None,
         "reason": champion.reason if champion else "not decided",
-        "scores": asdict(score(own)) if own.height else None,
+        "scores": asdict(score(own, calendar=what.venue.calendar)) if own.height else None,
     }
 
 
@@ -306,8 +337,9 @@ def write_summary(platform: Platform, summary: Mapping[str, Any]) -> Path:
     return path
 
 
-def missing_for_people(missing: Mapping[str, list[list[int]]]) -> str:
-    """Missing ids by day, as a person writes them."""
-    return "; ".join(
-        f"{day}: {describe_ranges([(a, b) for a, b in ranges])}" for day, ranges in missing.items()
-    )
+def missing_for_people(row: Mapping[str, Any]) -> str:
+    """What a symbol's days lack, ids or minutes, as a person writes it; empty for nothing."""
+    said = {
+        day: describe_ranges([(a, b) for a, b in ranges]) for day, ranges in row["missing"].items()
+    }
+    return "; ".join(f"{day}: {what}" for day, what in sorted({**said, **row["lacking"]}.items()))

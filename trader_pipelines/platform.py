@@ -4,16 +4,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trader_pipelines.core.errors import SettingsError
-from trader_pipelines.core.instruments import Universe, VenueSpec
+from trader_pipelines.core.instruments import Instrument, Universe, VenueSpec
 from trader_pipelines.settings import Settings, load_settings, load_universe, variable
-from trader_pipelines.venues.base import Venue
+from trader_pipelines.venues.base import Healer, Venue
 
 if TYPE_CHECKING:
     import psycopg
+
+    from trader_pipelines.collector.source import Source
+    from trader_pipelines.stores.cold.backend import Backend
+    from trader_pipelines.venues.alpaca import Alpaca
+    from trader_pipelines.venues.binance import Binance
+    from trader_pipelines.venues.stream_alpaca import AlpacaFeed
 
 
 def _no_progress(stage: str, done: str) -> None:
@@ -85,16 +90,15 @@ class Platform:
 
             return BinanceArchive(self.settings.archive_url, name=spec.name)
         if spec.source == "binance_rest":
-            from trader_pipelines.venues.binance import Binance
-
-            return Binance(spec.name, self.settings.binance_url)
+            return self.binance(spec)
         if spec.source == "ccxt":
             from trader_pipelines.venues.ccxt_capabilities import capabilities
             from trader_pipelines.venues.ccxt_venue import CcxtVenue
 
             exchange = str(spec.options["exchange"])
             can = capabilities(exchange, spec.options.get("capabilities", {}))
-            return CcxtVenue(can, spec.name)
+            url = str(spec.options.get("url", ""))
+            return CcxtVenue(can, spec.name, url=url, spool=self.settings.home / "spool")
         from trader_pipelines.venues.alpaca import Alpaca
 
         key, secret = self.alpaca_keys(needed=spec.source == "alpaca")
@@ -109,6 +113,105 @@ class Platform:
             spool=self.settings.home / "spool",
             limit=self.settings.alpaca_requests,
         )
+
+    def live(self, spec: VenueSpec) -> "Source":
+        """What the live collector has of a venue that counts its trades: stream and REST.
+
+        Raises
+        ------
+        SettingsError
+            When the venue's source has no such stream.
+        """
+        if spec.source not in ("binance_archive", "binance_rest"):
+            raise SettingsError(
+                f"venue {spec.name!r} has no live stream: its source is {spec.source!r}",
+                where=f"universe, venues.{spec.name}.source",
+                remedy="collect a venue whose source is one of Binance's or Alpaca's",
+            )
+        import polars as pl
+
+        from trader_pipelines.collector.source import Source
+        from trader_pipelines.core.trades import TRADES
+        from trader_pipelines.venues.days import utc_today
+        from trader_pipelines.venues.patience import Patience
+        from trader_pipelines.venues.stream_binance import BinanceFeed
+
+        # The collector asks again by itself, and other symbols meanwhile.
+        brief = Patience(attempts=2, longest_wait=1.0, timeout=10.0)
+        rest = self.binance(spec, patience=brief)
+
+        def refill(instrument: Instrument, first: int, last: int) -> pl.DataFrame:
+            return pl.concat([TRADES.to_frame(), *rest.fetch_ids(instrument, first, last)])
+
+        def begin(instrument: Instrument) -> int:
+            rest.check_clock()
+            return rest.first_id(instrument, utc_today())
+
+        return Source(BinanceFeed(self.settings.binance_stream_url, spec.name), refill, begin)
+
+    def live_windows(
+        self, spec: VenueSpec, *, silence: float = 30.0
+    ) -> "tuple[AlpacaFeed, Alpaca]":
+        """What the live collector has of a venue that does not count its trades: stream and REST.
+
+        Parameters
+        ----------
+        silence : float
+            Seconds without any answer after which the stream is opened again.
+
+        Raises
+        ------
+        SettingsError
+            When a key is needed and not set.
+        """
+        from trader_pipelines.venues.alpaca import Alpaca
+        from trader_pipelines.venues.patience import Patience
+        from trader_pipelines.venues.stream_alpaca import ALPACA_STREAM, AlpacaFeed
+
+        settings, crypto = self.settings, spec.source == "alpaca_crypto"
+        key, secret = self.alpaca_keys(needed=True)
+        url = settings.alpaca_stream_url or ALPACA_STREAM
+        rest = Alpaca(
+            spec.name,
+            key,
+            secret,
+            settings.alpaca_base_url,
+            crypto=crypto,
+            feed=settings.alpaca_feed,
+            paper=settings.alpaca_paper,
+            limit=settings.alpaca_requests,
+            # The collector asks again by itself, and other symbols meanwhile.
+            patience=Patience(attempts=2, longest_wait=1.0, timeout=10.0),
+        )
+        feed = AlpacaFeed(
+            spec.name, key, secret, url.rstrip("/"), crypto, settings.alpaca_feed, silence
+        )
+        return feed, rest
+
+    def binance(self, spec: VenueSpec, **more: Any) -> "Binance":
+        """Binance's REST API under the name of a venue that has it."""
+        from trader_pipelines.venues.binance import Binance
+
+        home = self.settings.home
+        more = {"spool": home / "spool", "bans": home / "bans", **more}
+        return Binance(spec.name, self.settings.binance_url, **more)
+
+    def healers(self, spec: VenueSpec) -> dict[str, Healer]:
+        """Sources that are asked for a venue's missing ids, in that order, by what they are called.
+
+        Empty for a venue whose ids do not count: its days can only be fetched again, whole.
+        """
+        if spec.source in ("binance_rest", "binance_archive"):
+            from trader_pipelines.venues.archive import BinanceArchive
+
+            return {
+                "rest": self.binance(spec),
+                "archive": BinanceArchive(self.settings.archive_url, name=spec.name),
+            }
+        source = self.venue(spec)
+        if isinstance(source, Healer) and source.sequential_ids:
+            return {"rest": source}
+        return {}
 
     def alpaca_keys(self, *, needed: bool) -> tuple[str, str]:
         """Alpaca's key and secret, empty where there are none.
@@ -130,10 +233,12 @@ class Platform:
                 )
         return found["alpaca_api_key"], found["alpaca_api_secret"]
 
-    @property
-    def cold(self) -> Path:
-        """Where the Parquet files are kept."""
-        return self.settings.cold_root
+    @cached_property
+    def cold(self) -> "Backend":
+        """Where the Parquet files are kept; nothing is asked of it yet."""
+        from trader_pipelines.stores.cold.backend import open_backend
+
+        return open_backend(self.settings.cold_place)
 
 
 #: Databases whose schema this process has checked.

@@ -1,6 +1,7 @@
 """Typed settings: `TRADER_*` from the environment, venues and symbols from a universe file."""
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -22,9 +23,12 @@ _FOREIGN = {"TRADER_MARKET_DATA"}
 _SECRET = {"database_url", "ALPACA_API_KEY", "ALPACA_API_SECRET"}
 
 
-def _disk_only(url: str) -> str:
-    if "://" in url and not url.startswith("file:///"):
-        raise ValueError("only a folder or file:///… is supported")
+def _cold_place(url: str) -> str:
+    known = "://" not in url or url.startswith(("file:///", "az://"))
+    if not known or re.fullmatch(r"az:/*", url):
+        raise ValueError("only a folder, file:///… or az://container/prefix is supported")
+    if "?" in url:
+        raise ValueError("credentials belong into AZURE_STORAGE_…, not into the address")
     return url
 
 
@@ -43,8 +47,9 @@ class Settings(BaseSettings):
     postgres_bin: Path | None = Field(
         default=None, description="Folder of Postgres binaries for the embedded server"
     )
-    cold_url: Annotated[str, AfterValidator(_disk_only)] | None = Field(
-        default=None, description="Folder of the Parquet files (`HOME/cold`)"
+    cold_url: Annotated[str, AfterValidator(_cold_place)] | None = Field(
+        default=None,
+        description="Place of the Parquet files (`HOME/cold`): a folder or `az://container/prefix`",
     )
     archive_url: str = Field(
         default="https://data.binance.vision",
@@ -77,6 +82,27 @@ class Settings(BaseSettings):
     alpaca_requests: int = Field(
         default=200, ge=1, le=10_000, description="Requests a minute that Alpaca's plan allows"
     )
+    hot_days: int | None = Field(
+        default=None, ge=1, description="Days that hot keeps once cold has them; unset: all"
+    )
+    hot_bytes: int | None = Field(
+        default=None, ge=0, description="Bytes that hot keeps once cold has them; unset: all"
+    )
+    cold_history_days: int | None = Field(
+        default=None, ge=1, description="Days that superseded cold files are kept; unset: for ever"
+    )
+    hot_price: Decimal = Field(
+        default=Decimal("0.115"), ge=0, description="Price of a GB in hot for a month"
+    )
+    cold_price: Decimal = Field(
+        default=Decimal("0.02"), ge=0, description="Price of a GB in cold for a month"
+    )
+    heal_again_hours: float = Field(
+        default=24, gt=0, description="Hours until trades that no source has are asked for again"
+    )
+    recheck_days: int = Field(
+        default=3, ge=1, le=60, description="Closed days that are held against the venue's bars"
+    )
     synthetic_seed: int = Field(default=7, ge=0, description="Seed of the synthetic market")
     synthetic_effect: float = Field(
         default=0.35,
@@ -96,17 +122,35 @@ class Settings(BaseSettings):
     label_look_back: int = Field(
         default=60, ge=5, le=720, description="Bars of the labels' volatility"
     )
+    retries: int = Field(
+        default=3,
+        ge=0,
+        le=20,
+        description="Tries of a fetch that may pass by itself, after the first",
+    )
+    retry_seconds: float = Field(
+        default=60.0, gt=0, description="Seconds until the first of them; each waits twice as long"
+    )
     training_weeks: int = Field(
         default=4, ge=1, le=52, description="Weeks of days a model learns from"
     )
     model_seed: int = Field(default=7, ge=0, description="Seed of the model's fit")
 
     @property
+    def cold_place(self) -> str:
+        """Address of the Parquet files."""
+        return self.cold_url if self.cold_url is not None else str(self.home / "cold")
+
+    @property
     def cold_root(self) -> Path:
-        """Folder of the Parquet files."""
-        if self.cold_url is None:
-            return self.home / "cold"
-        return Path(self.cold_url.removeprefix("file://"))
+        """Folder of the Parquet files, where they lie in one."""
+        if self.cold_place.startswith("az://"):
+            raise SettingsError(
+                "the Parquet files do not lie in a folder",
+                where="environment, TRADER_COLD_URL",
+                remedy="use a folder here, or ask the cold store itself",
+            )
+        return Path(self.cold_place.removeprefix("file://"))
 
     @property
     def models_root(self) -> Path:
@@ -153,7 +197,9 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         key = str(first["loc"][0])
-        value = "(secret)" if key in _SECRET else repr(first["input"])
+        value = repr(first["input"])
+        # After the "?" of an address stands a signature.
+        value = "(secret)" if key in _SECRET or (key == "cold_url" and "?" in value) else value
         by_name = {variable(name): field for name, field in Settings.model_fields.items()}
         name = key if key in by_name else f"{PREFIX}{key.upper()}"
         about = by_name[name].description if name in by_name else ""
@@ -231,7 +277,7 @@ def _venue(name: str, spec: Any, path: Path) -> VenueSpec:
     if not name.isidentifier() or name != name.lower():
         raise _wrong(path, key, name, "a venue's name is lower case letters, digits and _")
     source = spec.get("source") if isinstance(spec, Mapping) else None
-    options = {"exchange", "capabilities"} if source == "ccxt" else set()
+    options = {"exchange", "capabilities", "url"} if source == "ccxt" else set()
     symbols = _mapping(spec, f"{key}.symbols", path, {"source", "symbols", *options})
     if source not in _SOURCES:
         raise _wrong(path, f"{key}.source", source, f"one of: {', '.join(_SOURCES)}")
@@ -252,6 +298,9 @@ def _check_exchange(told: Mapping[str, Any], key: str, path: Path) -> None:
     exchange, stated = told.get("exchange"), told.get("capabilities", {})
     if not isinstance(exchange, str) or not exchange.isidentifier():
         raise _wrong(path, f"{key}.exchange", exchange, "ccxt's name of an exchange: kraken")
+    url = told.get("url", "https://")
+    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+        raise _wrong(path, f"{key}.url", url, "scheme and host of its API: https://api.kraken.com")
     try:
         capabilities(exchange, stated)
     except ValueError as error:

@@ -12,6 +12,9 @@ import pytest
 
 from trader_pipelines.stores import database, embedded
 
+# A failure that may pass by itself is a failure here: nothing waits to try again.
+os.environ.setdefault("TRADER_RETRIES", "0")
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 _numbers = itertools.count()

@@ -86,6 +86,14 @@ def test_universe_packaged_is_valid_and_synthetic_is_marked() -> None:
     assert {name: spec.synthetic for name, spec in universe.venues.items()} == {
         "synthetic": True,
         "binance": False,
+        "alpaca": False,
+        "kraken": False,
+    }
+    assert {name: spec.calendar for name, spec in universe.venues.items()} == {
+        "synthetic": "UTC",
+        "binance": "UTC",
+        "alpaca": "XNYS",
+        "kraken": "UTC",
     }
     bitcoin = universe.venue("binance").instrument("BTCUSDT")
     assert (bitcoin.tick_size, bitcoin.price_scale, bitcoin.size_scale) == (Decimal("0.01"), 2, 6)
@@ -166,8 +174,8 @@ def test_universe_of_a_day_holds_what_is_listed_then(tmp_path: Path) -> None:
 
 def test_universe_unknown_names_tell_what_there_is() -> None:
     universe = load_universe()
-    with pytest.raises(UnknownSymbolError, match="binance, synthetic"):
-        universe.venue("kraken")
+    with pytest.raises(UnknownSymbolError, match="alpaca, binance, kraken, synthetic"):
+        universe.venue("nyse")
     with pytest.raises(UnknownSymbolError, match="BTCUSDT, DOGEUSDT, ETHBTC"):
         universe.venue("binance").instrument("NOPE")
 

@@ -5,9 +5,14 @@ from typing import Any
 
 import click
 
+from trader_pipelines.cli.cold import cold
+from trader_pipelines.cli.collect import collect
 from trader_pipelines.cli.db import db
 from trader_pipelines.cli.demo import demo
 from trader_pipelines.cli.doctor import doctor
+from trader_pipelines.cli.heal import heal
+from trader_pipelines.cli.storage import storage
+from trader_pipelines.cli.symbols import symbols
 from trader_pipelines.cli.ui import ui
 from trader_pipelines.core.errors import TraderError
 
@@ -30,5 +35,5 @@ def main() -> None:
     """Trades in, proven complete; calibrated signals out."""
 
 
-for command in (demo, ui, db, doctor):
+for command in (demo, ui, db, doctor, collect, heal, symbols, cold, storage):
     main.add_command(command)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Three weeks to learn from and three days to speak on, in a market that begins on a Monday.
 DEMO_DAYS = (date(2024, 1, 1), date(2024, 1, 24))
+#: So many days without a session are named.
+_MOST_TOLD = 10
 
 
 @click.command()
@@ -33,13 +35,20 @@ def demo(
 
     from trader_pipelines import demo as job
 
-    overrides = {"archive_url": archive} if archive else {}
+    # Somebody waits here: what fails is told at once.
+    overrides: dict[str, Any] = {"retries": 0}
+    if archive:
+        overrides["archive_url"] = archive
     venue = venue or ("binance" if archive else "synthetic")
     first, last = parse_days(span) if span else DEMO_DAYS
     chosen = tuple(name.strip() for name in symbols.split(",") if name.strip())
     # A run redirects standard error while it works; the progress keeps a way of its own.
     screen = Console(file=os.fdopen(os.dup(2), "w", encoding="utf-8"))
     what = job.plan(Platform(overrides), venue, chosen, first, last)
+    if closed := [day.isoformat() for day in what.skipped]:
+        more = f" and {len(closed) - _MOST_TOLD} more" if len(closed) > _MOST_TOLD else ""
+        told = ", ".join(closed[:_MOST_TOLD])
+        screen.print(f"without a session: {told}{more}", highlight=False)
     with progress(screen, what.stages()) as told:
         platform = Platform(overrides, told)
         summary = job.run(platform, what)
@@ -144,5 +153,5 @@ def show_summary(screen: "Console", summary: dict[str, Any]) -> None:
     model = next(iter(summary["symbols"].values()))["model"]
     screen.print(f"model: {model['version'] or 'none'}; {model['reason']}", highlight=False)
     for symbol, row in summary["symbols"].items():
-        if row["missing"]:
-            screen.print(f"{symbol} lacks {missing_for_people(row['missing'])}", highlight=False)
+        if lacks := missing_for_people(row):
+            screen.print(f"{symbol} lacks {lacks}", highlight=False)

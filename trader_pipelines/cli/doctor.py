@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +28,7 @@ def doctor(as_json: bool) -> None:
             for name, spec in platform.universe.venues.items()
         ),
         "database": lambda: _database(platform),
-        "cold store": lambda: str(platform.cold.resolve()),
+        "cold store": lambda: _cold(platform),
     }
     healthy = True
     for name, step in steps.items():
@@ -44,6 +45,13 @@ def doctor(as_json: bool) -> None:
         for name, said in found.items():
             click.echo(f"{name:<11} {said}")
     sys.exit(0 if healthy else 1)
+
+
+def _cold(platform: Platform) -> str:
+    """Where it is; in Azure after asking for the container with the credentials."""
+    there, where = platform.cold.present(), platform.cold.where()
+    address = where if "://" in where else str(Path(where).resolve())
+    return address if there else f"{address} (made with the first file)"
 
 
 def _database(platform: Platform) -> str:

@@ -10,13 +10,12 @@ from trader_pipelines.defs.pictures import price_and_volume, table
 from trader_pipelines.defs.work import (
     MARKET_DATA,
     Symbols,
+    checked,
     common,
     drawn,
-    has_partitions,
     readable_failures,
     schema,
     stored,
-    stored_anywhere,
     tell,
 )
 from trader_pipelines.platform import Platform
@@ -113,21 +112,15 @@ def bars(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefinitio
         root = platform.cold
         compared, wrong = 0, []
         with readable_failures(), platform.connect() as connection:
-            keys = (
-                stored(connection, venue, MINUTE, context, config)
-                if has_partitions(context)
-                else stored_anywhere(connection, venue, MINUTE)
-            )
-            for day, instruments in keys:
-                for instrument in instruments:
-                    place = (venue.name, instrument.symbol, day)
-                    frame, _ = datasets.get(connection, root, Key(MINUTE, *place))
-                    trades, _ = datasets.get(connection, root, Key(COLD, *place))
-                    compared += 1
-                    wrong += [
-                        {"symbol": instrument.symbol, "day": day.isoformat(), "what": what}
-                        for what in reconcile(frame, trades)
-                    ]
+            for day, instrument in checked(connection, venue, MINUTE, context, config):
+                place = (venue.name, instrument.symbol, day)
+                frame, _ = datasets.get(connection, root, Key(MINUTE, *place))
+                trades, _ = datasets.get(connection, root, Key(COLD, *place))
+                compared += 1
+                wrong += [
+                    {"symbol": instrument.symbol, "day": day.isoformat(), "what": what}
+                    for what in reconcile(frame, trades)
+                ]
         return dg.AssetCheckResult(
             passed=not wrong,
             description=f"{compared} symbol-days compared, {len(wrong)} things do not add up",

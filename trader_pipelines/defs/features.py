@@ -13,12 +13,11 @@ from trader_pipelines.defs.pictures import table
 from trader_pipelines.defs.work import (
     RESEARCH,
     Symbols,
+    checked,
     common,
-    has_partitions,
     readable_failures,
     schema,
     stored,
-    stored_anywhere,
     tell,
 )
 from trader_pipelines.platform import Platform
@@ -57,7 +56,7 @@ def features(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefin
         code_version=feature_version(),
         deps=[dg.AssetDep([venue.name, "bars"], partition_mapping=partitions.day_and_day_before())],
         description=f"{len(FEATURES)} features of minute bars, each from the registry with "
-        "formula, unit, look-back and source. The day before warms the look-backs.",
+        "formula, unit, look-back and source. The trading day before warms the look-backs.",
         metadata={"dagster/column_schema": schema(feature_schema(), FEATURE_COLUMNS)},
         kinds={"parquet", "polars"},
         **shared,
@@ -72,7 +71,7 @@ def features(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefin
                 for instrument in instruments:
                     key = Key(FEATURES_SET, venue.name, instrument.symbol, day)
                     bars, warm_up, entries = bars_of(connection, platform, key)
-                    frame = compute_features(bars, warm_up)
+                    frame = compute_features(bars, warm_up, calendar=venue.calendar)
                     status = worst(Status(entry.status) for entry in entries)
                     inputs = {f"{MINUTE} {entry.day}": entry.sha256 for entry in entries}
                     synthetic = any(entry.synthetic for entry in entries)
@@ -163,20 +162,13 @@ def features(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefin
     ) -> dg.AssetCheckResult:
         audited, wrong = 0, []
         with readable_failures(), platform.connect() as connection:
-            keys = (
-                stored(connection, venue, FEATURES_SET, context, config)
-                if has_partitions(context)
-                else stored_anywhere(connection, venue, FEATURES_SET)
-            )
-            for day, instruments in keys:
-                for instrument in instruments:
-                    key = Key(FEATURES_SET, venue.name, instrument.symbol, day)
-                    found = faults(connection, platform, key)
-                    audited += 1
-                    wrong += [
-                        {"symbol": instrument.symbol, "day": day.isoformat(), "what": what}
-                        for what in found
-                    ]
+            for day, instrument in checked(connection, venue, FEATURES_SET, context, config):
+                key = Key(FEATURES_SET, venue.name, instrument.symbol, day)
+                audited += 1
+                wrong += [
+                    {"symbol": instrument.symbol, "day": day.isoformat(), "what": what}
+                    for what in faults(connection, platform, key)
+                ]
         return dg.AssetCheckResult(
             passed=not wrong,
             description=f"{len(FEATURES)} features of {audited} symbol-days audited, "

@@ -127,7 +127,7 @@ def models(venue: VenueSpec, training_weeks: int) -> list[dg.AssetsDefinition]:
                 row, forecasts = train(connection, platform, venue, week)
                 p, up = (forecasts[name].cast(pl.Float64).to_numpy() for name in ("p", "up"))
                 bins = reliability(p, up).select("p_mean", "up_rate", "n").rows()
-                by_symbol = score_by_symbol(forecasts).select(
+                by_symbol = score_by_symbol(forecasts, calendar=venue.calendar).select(
                     "symbol", "n", "brier", "brier_base", "skill", "auc", "ece", "hit_rate"
                 )
                 tell(

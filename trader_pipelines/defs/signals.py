@@ -52,7 +52,7 @@ def signals(venue: VenueSpec) -> list[dg.AssetsDefinition]:
         deps=[
             dg.AssetDep([venue.name, FEATURES_SET], partition_mapping=partitions.same_day()),
             dg.AssetDep(
-                [venue.name, "champion_model"], partition_mapping=partitions.last_whole_week()
+                [venue.name, "champion_model"], partition_mapping=partitions.last_whole_week(venue)
             ),
         ],
         description="A calibrated probability, side and horizon for every minute, by the champion "

@@ -7,12 +7,14 @@ import dagster as dg
 from trader_pipelines.core.certificates import Certificate, Status
 from trader_pipelines.core.errors import TraderError
 from trader_pipelines.core.instruments import VenueSpec
-from trader_pipelines.core.trades import TRADES, content_hash
+from trader_pipelines.core.trades import TRADES
 from trader_pipelines.defs import partitions
+from trader_pipelines.defs.healing import Ticks, bring
 from trader_pipelines.defs.pictures import table
 from trader_pipelines.defs.work import (
     MARKET_DATA,
     Symbols,
+    checked,
     common,
     days,
     failure,
@@ -20,14 +22,12 @@ from trader_pipelines.defs.work import (
     listed,
     readable_failures,
     schema,
-    stored,
-    stored_anywhere,
     tell,
 )
 from trader_pipelines.platform import Platform
-from trader_pipelines.steps.ticks import COLD, COLD_VERSION, HOT_VERSION, freeze, ingest
-from trader_pipelines.stores import datasets, hot, manifest
-from trader_pipelines.stores.datasets import Key
+from trader_pipelines.steps.compact import COLD_VERSION, compare, freeze
+from trader_pipelines.steps.ticks import COLD, HOT_VERSION
+from trader_pipelines.stores import manifest
 
 GROUP = "ticks"
 
@@ -41,7 +41,9 @@ COLUMNS = {
 }
 
 
-def ticks(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+def ticks(
+    venue: VenueSpec, retry: dg.RetryPolicy | None = None
+) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     """Assets and checks of a venue's ticks."""
     origin = "synthetic" if venue.synthetic else venue.source
     shared = common(venue, GROUP, MARKET_DATA, partitions.daily(venue))
@@ -53,11 +55,12 @@ def ticks(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefiniti
         "day: complete, healed, or incomplete with the missing ranges named.",
         kinds={"postgres", origin.split("_")[0]},
         code_version=HOT_VERSION,
+        retry_policy=retry,
         metadata=metadata,
         **shared,
     )
     def hot_ticks(
-        context: dg.AssetExecutionContext, config: Symbols, platform: dg.ResourceParam[Platform]
+        context: dg.AssetExecutionContext, config: Ticks, platform: dg.ResourceParam[Platform]
     ) -> None:
         errors: list[TraderError] = []
         with readable_failures(), platform.connect() as connection:
@@ -65,7 +68,10 @@ def ticks(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefiniti
             done: dict[date, list[Certificate]] = {day: [] for day in days(context)}
             for day, instrument in listed(venue, context, config):
                 try:
-                    done[day].append(ingest(connection, source, instrument, day))
+                    work = (connection, platform, venue, source, instrument, day)
+                    certificate, unanswered = bring(*work, config, context.log.info)
+                    done[day] += [certificate] if certificate else []
+                    errors += unanswered
                 except TraderError as error:
                     # The other symbols' trades are worth having; the run fails at its end.
                     context.log.error(f"{instrument.id} on {day}: {error}")
@@ -150,39 +156,37 @@ def ticks(venue: VenueSpec) -> list[dg.AssetsDefinition | dg.AssetChecksDefiniti
         name="cold_equals_hot",
         blocking=True,
         description="The cold file holds what the hot table holds, by count and content hash: "
-        "both are read again.",
+        "both are read again. Of a day that hot has let go of, it holds what was certified.",
     )
     def cold_equals_hot(
         context: dg.AssetCheckExecutionContext,
         config: Symbols,
         platform: dg.ResourceParam[Platform],
     ) -> dg.AssetCheckResult:
-        compared, differing = 0, []
+        compared, dropped, differing = 0, 0, []
         with readable_failures(), platform.connect() as connection:
-            keys = (
-                stored(connection, venue, COLD, context, config)
-                if has_partitions(context)
-                else stored_anywhere(connection, venue, COLD)
-            )
-            for day, instruments in keys:
-                for instrument in instruments:
-                    key = Key(COLD, venue.name, instrument.symbol, day)
-                    warm = hot.read_day(connection, instrument, day)
-                    cold, _ = datasets.get(connection, platform.cold, key)
-                    compared += 1
-                    if content_hash(warm) != content_hash(cold):
-                        differing.append(
-                            {
-                                "symbol": instrument.symbol,
-                                "day": day.isoformat(),
-                                "hot trades": warm.height,
-                                "cold trades": cold.height,
-                            }
-                        )
+            for day, instrument in checked(connection, venue, COLD, context, config):
+                found = compare(connection, platform, instrument, day)
+                compared += 1
+                dropped += found.dropped
+                if not found.equal:
+                    differing.append(
+                        {
+                            "symbol": instrument.symbol,
+                            "day": day.isoformat(),
+                            "hot trades": found.hot.count,
+                            "cold trades": found.cold.count,
+                        }
+                    )
         return dg.AssetCheckResult(
             passed=not differing,
-            description=f"{compared} symbol-days compared, {len(differing)} differ",
-            metadata={"compared": compared, "differing": table(differing)},
+            description=f"{compared} symbol-days compared, {len(differing)} differ"
+            + (f"; of {dropped} hot has let go, cold is what was certified" if dropped else ""),
+            metadata={
+                "compared": compared,
+                **({"let go by hot": dropped} if dropped else {}),
+                "differing": table(differing),
+            },
         )
 
     return [hot_ticks, cold_ticks, certificates_are_complete, cold_equals_hot]

@@ -8,12 +8,13 @@ from typing import Any, TypedDict
 import dagster as dg
 import psycopg
 
-from trader_pipelines.core.errors import TraderError
+from trader_pipelines.core.errors import MissingDataError, TraderError
 from trader_pipelines.core.instruments import Instrument, VenueSpec
 from trader_pipelines.defs import partitions
 from trader_pipelines.defs.pictures import table
 from trader_pipelines.platform import Platform
 from trader_pipelines.stores import datasets, manifest
+from trader_pipelines.venues.days import check_listed
 
 MARKET_DATA, RESEARCH = "team:market-data", "team:research"
 
@@ -62,13 +63,27 @@ def common(
 
 
 def days(context: Context) -> list[date]:
-    """The run's partitions as dates; weeks by their Monday."""
+    """The run's partitions as dates; weeks by their Monday.
+
+    Raises
+    ------
+    MissingDataError
+        When the run's range ends on a day without a session: Dagster would go on to the next one.
+    """
     op = (
         context.op_execution_context
         if isinstance(context, dg.AssetCheckExecutionContext)
         else context
     )
-    return [date.fromisoformat(key) for key in op.partition_keys]
+    keys = [date.fromisoformat(key) for key in op.partition_keys]
+    last = op.run.tags.get("dagster/asset_partition_range_end")
+    if last is not None and keys[-1] > (asked := date.fromisoformat(last)):
+        raise MissingDataError(
+            f"there is no session on {asked}, a {asked:%A}; the next one is that of {keys[-1]}",
+            where=f"run {op.run_id[:8]}, end of the range of partitions",
+            remedy="end the range on a day on which the exchange is open",
+        )
+    return keys
 
 
 def has_partitions(context: dg.AssetCheckExecutionContext) -> bool:
@@ -79,8 +94,19 @@ def has_partitions(context: dg.AssetCheckExecutionContext) -> bool:
 def listed(
     venue: VenueSpec, context: Context, config: Symbols
 ) -> Iterator[tuple[date, Instrument]]:
-    """Day by day, the instruments of that day's universe that the run is about."""
-    for day in days(context):
+    """Day by day, the instruments of that day's universe that the run is about.
+
+    Raises
+    ------
+    UnknownSymbolError
+        A symbol that the run was narrowed to is in the universe on none of its days.
+    """
+    wanted = days(context)
+    for symbol in config.symbols:
+        instrument = venue.instrument(symbol)
+        if not any(instrument.listed_on(day) for day in wanted):
+            check_listed(venue.name, instrument, wanted[-1])
+    for day in wanted:
         for instrument in venue.on(day, tuple(config.symbols)):
             yield day, instrument
 
@@ -109,14 +135,27 @@ def stored(
         yield day, [venue.instrument(name) for name in names]
 
 
-def stored_anywhere(
-    connection: psycopg.Connection, venue: VenueSpec, dataset: str
-) -> Iterator[tuple[date, list[Instrument]]]:
-    """Every day of a dataset, for a check that is executed on its own, without partitions."""
-    by_day: dict[date, list[Instrument]] = {}
-    for entry in manifest.get_datasets(connection, dataset, venue.name):
-        by_day.setdefault(entry.day, []).append(venue.instrument(entry.symbol))
-    yield from sorted(by_day.items())
+def checked(
+    connection: psycopg.Connection,
+    venue: VenueSpec,
+    dataset: str,
+    context: dg.AssetCheckExecutionContext,
+    config: Symbols,
+) -> Iterator[tuple[date, Instrument]]:
+    """What a check is about: the run's partitions, or all there is when it is executed alone.
+
+    Raises
+    ------
+    MissingDataError
+        See `stored`.
+    """
+    if has_partitions(context):
+        for day, instruments in stored(connection, venue, dataset, context, config):
+            for instrument in instruments:
+                yield day, instrument
+    else:
+        for entry in manifest.get_datasets(connection, dataset, venue.name):
+            yield entry.day, venue.instrument(entry.symbol)
 
 
 def tell(

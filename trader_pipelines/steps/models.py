@@ -38,7 +38,7 @@ def collect(
 ) -> tuple[pl.DataFrame, DatasetEntry, list[date]]:
     """Gather and commit a week's training set; the frame, its entry, and the days it is made of."""
     root = platform.cold
-    window = training_days(week, platform.settings.training_weeks)
+    window = training_days(week, platform.settings.training_weeks, venue.calendar)
     frames: dict[str, dict[str, list[pl.DataFrame]]] = {}
     entries = {
         dataset: manifest.get_datasets(
@@ -105,6 +105,7 @@ def train(
         Params(seed=settings.model_seed),
         feature_version=feature_version(),
         synthetic=snapshot.synthetic,
+        calendar=venue.calendar,
     )
     sha256 = keep(connection, platform, candidate.model)
     row = ModelRow(
@@ -162,7 +163,7 @@ def crown(
         if model.feature_version == feature_version():
             key = Key(TRAINING, venue.name, POOL, week)
             theirs = unseen_forecasts(model, datasets.get(connection, root, key)[0])
-    decision = decide(forecasts, theirs)
+    decision = decide(forecasts, theirs, calendar=venue.calendar)
     version, reason = None, decision.reason
     if decision.promote:
         version = candidate

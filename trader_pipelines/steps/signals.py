@@ -5,9 +5,11 @@ from datetime import date
 import polars as pl
 import psycopg
 
+from trader_pipelines.core.bars import NS_PER_MINUTE
 from trader_pipelines.core.certificates import Status, worst
-from trader_pipelines.core.instruments import VenueSpec
+from trader_pipelines.core.instruments import UTC_DAYS, VenueSpec
 from trader_pipelines.core.learning.model import Model, predict
+from trader_pipelines.core.sessions import day_bounds
 from trader_pipelines.core.signals import SIGNALS, Provenance, make_signals
 from trader_pipelines.core.weeks import champion_week
 from trader_pipelines.platform import Platform
@@ -55,13 +57,15 @@ def speak(
     if speaker is not None:
         row, model = speaker
         version = row.version
+        horizon = int(row.params["horizon_minutes"])
+        features = _decidable(features, platform.universe.venue(key.venue).calendar, key, horizon)
         status = worst((Status(entry.status), Status(row.status)))
         synthetic = entry.synthetic or row.synthetic
         frame = make_signals(
             predict(model, features),
             features["ts"],
             symbol=key.symbol,
-            horizon_minutes=int(row.params["horizon_minutes"]),
+            horizon_minutes=horizon,
             model_version=version,
             model_synthetic=row.synthetic,
             provenance=Provenance(
@@ -76,3 +80,14 @@ def speak(
     )
     datasets.put(connection, root, key, frame, lineage)
     return frame
+
+
+def _decidable(features: pl.DataFrame, calendar: str, key: Key, horizon: int) -> pl.DataFrame:
+    """The moments from which a whole horizon fits into the session; all where markets never close.
+
+    No label looks past a session's end, so no model can speak of what comes after it.
+    """
+    if calendar == UTC_DAYS:
+        return features
+    _, end = day_bounds(calendar, key.day)
+    return features.filter(pl.col("ts").dt.epoch("ns") <= end - horizon * NS_PER_MINUTE)

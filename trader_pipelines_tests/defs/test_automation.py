@@ -49,6 +49,20 @@ def tick(defs: dg.Definitions, name: str, moment: str) -> Any:
         ("synthetic_learn", "2024-11-04 00:40", "2024-10-28"),
         ("binance_learn", "2017-07-24 08:40", "2017-07-17"),
         ("binance_learn", "2021-01-04 08:40", "2020-12-28"),
+        ("kraken_close_day", "2024-01-02 00:10", "2024-01-01"),
+        # Half past eight in New York, in winter and in summer time.
+        ("alpaca_close_day", "2024-01-10 01:30", "2024-01-09"),
+        ("alpaca_close_day", "2024-07-10 00:30", "2024-07-09"),
+        # The Fridays before and the Mondays after the clocks change there.
+        ("alpaca_close_day", "2024-03-09 01:30", "2024-03-08"),
+        ("alpaca_close_day", "2024-03-12 00:30", "2024-03-11"),
+        ("alpaca_close_day", "2024-11-02 00:30", "2024-11-01"),
+        ("alpaca_close_day", "2024-11-05 01:30", "2024-11-04"),
+        # A half day.
+        ("alpaca_close_day", "2024-11-30 01:30", "2024-11-29"),
+        ("alpaca_learn", "2024-01-08 05:40", "2024-01-01"),
+        # On a holiday the week before it is learned from all the same.
+        ("alpaca_learn", "2024-05-27 04:40", "2024-05-20"),
     ],
 )
 def test_schedule_asks_for_the_partition_that_is_just_over(
@@ -71,6 +85,8 @@ def test_schedule_asks_for_the_partition_that_is_just_over(
         # The venue began within that week.
         ("binance_learn", "2017-07-17 08:40"),
         ("synthetic_learn", "2024-01-01 00:40"),
+        ("alpaca_close_day", "2016-01-01 01:30"),
+        ("alpaca_learn", "2016-01-04 05:40"),
     ],
 )
 def test_schedule_before_a_venues_first_partition_skips(
@@ -79,6 +95,14 @@ def test_schedule_before_a_venues_first_partition_skips(
     result = tick(defs, name, moment)
     assert result.run_requests == []
     assert "begins on" in result.skip_message
+
+
+@pytest.mark.parametrize("moment", ["2024-07-05 00:30", "2025-01-10 01:30", "2024-12-26 01:30"])
+def test_schedule_on_a_day_without_a_session_skips(defs: dg.Definitions, moment: str) -> None:
+    result = tick(defs, "alpaca_close_day", moment)
+    assert result.run_requests == []
+    day = (utc(moment) - timedelta(days=1)).date()
+    assert result.skip_message == f"XNYS has no session on {day}"
 
 
 def test_schedules_tick_daily_and_on_mondays_after_the_days_end(defs: dg.Definitions) -> None:
@@ -91,6 +115,15 @@ def test_schedules_tick_daily_and_on_mondays_after_the_days_end(defs: dg.Definit
         "synthetic_learn": ("40 0 * * 1", "UTC", "synthetic_week"),
         "binance_close_day": ("10 8 * * *", "UTC", "binance_day"),
         "binance_learn": ("40 8 * * 1", "UTC", "binance_week"),
+        "kraken_close_day": ("10 0 * * *", "UTC", "kraken_day"),
+        "kraken_learn": ("40 0 * * 1", "UTC", "kraken_week"),
+        "alpaca_close_day": ("30 20 * * 1-5", "America/New_York", "alpaca_day"),
+        "alpaca_learn": ("40 0 * * 1", "America/New_York", "alpaca_week"),
+        "storage_retention_daily": ("30 10 * * *", "UTC", "storage_retention"),
+        "synthetic_recheck": ("20 12 * * *", "UTC", "synthetic_heal"),
+        "binance_recheck": ("20 12 * * *", "UTC", "binance_heal"),
+        "kraken_recheck": ("20 12 * * *", "UTC", "kraken_heal"),
+        "alpaca_recheck": ("20 12 * * *", "UTC", "alpaca_heal"),
     }
     # Off until somebody turns them on: nothing runs because it was installed.
     automated = [*(defs.schedules or ()), *(defs.sensors or ())]

@@ -1,6 +1,7 @@
 """Every blocking check fails for real when what it claims is not so, and stops what is below."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from trader_pipelines.core.features.feature import Feature
 from trader_pipelines.core.trades import content_hash
 from trader_pipelines.definitions import definitions
 from trader_pipelines.defs import features as features_stage
-from trader_pipelines.defs import models as models_stage
 from trader_pipelines.platform import Platform
+from trader_pipelines.steps import features as features_step
+from trader_pipelines.steps import models as models_step
 from trader_pipelines.stores import datasets, manifest
 from trader_pipelines.stores.datasets import Key, Lineage
 from trader_pipelines_tests.end_to_end import worlds
@@ -153,16 +155,19 @@ def tamper_after(
     monkeypatch: pytest.MonkeyPatch, dataset: str, tamper: Callable[[], object]
 ) -> None:
     """Let somebody change what is stored right after a run has committed BBB's `dataset`."""
-    inner = datasets.put
     left = [tamper]
 
-    def put(connection: Any, root: Path, key: Key, *args: Any, **kwargs: Any) -> Any:
-        entry = inner(connection, root, key, *args, **kwargs)
-        if (key.dataset, key.symbol) == (dataset, "BBB") and left:
-            left.pop()()
-        return entry
+    def tampered(inner: Callable[..., Any]) -> Callable[..., Any]:
+        def put(connection: Any, root: Path, key: Key, *args: Any, **kwargs: Any) -> Any:
+            entry = inner(connection, root, key, *args, **kwargs)
+            if (key.dataset, key.symbol) == (dataset, "BBB") and left:
+                left.pop()()
+            return entry
 
-    monkeypatch.setattr(datasets, "put", put)
+        return put
+
+    for name in ("put", "put_content"):
+        monkeypatch.setattr(datasets, name, tampered(getattr(datasets, name)))
 
 
 def test_hot_rows_tampered_with_are_refused_by_the_check_and_by_the_next_copy(
@@ -274,15 +279,11 @@ def test_planted_leak_is_caught_and_stops_the_run_before_signals(
         expr=(pl.col("close").shift(-1).fill_null(pl.col("close")) / pl.col("close")) - 1.0,
     )
     planted = (leak, *FEATURES[1:])
-    monkeypatch.setattr(
-        features_stage,
-        "compute_features",
-        lambda bars, warm_up: compute_features(bars, warm_up, planted),
-    )
-    monkeypatch.setattr(
-        features_stage, "audit", lambda bars, warm_up: audit(bars, warm_up, planted)
-    )
-    monkeypatch.setattr(models_stage, "FEATURE_NAMES", tuple(f.name for f in planted))
+    leaky = functools.partial(compute_features, features=planted)
+    for module in (features_stage, features_step):
+        monkeypatch.setattr(module, "compute_features", leaky)
+    monkeypatch.setattr(features_step, "audit", functools.partial(audit, features=planted))
+    monkeypatch.setattr(models_step, "FEATURE_NAMES", tuple(f.name for f in planted))
     ran = worlds.run(parts, (*DAY_STAGES, "signals"), DAY)
     said = stopped(ran, "finite_and_known_in_time", "signals")
     assert said.startswith(f"{len(FEATURES)} features of 2 symbol-days audited, ")

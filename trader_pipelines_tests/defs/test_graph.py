@@ -10,18 +10,19 @@ import pytest
 
 from trader_pipelines import demo
 from trader_pipelines.definitions import definitions
-from trader_pipelines.defs import models
 from trader_pipelines.platform import Platform
+from trader_pipelines.steps import models
 from trader_pipelines.stores import datasets
 from trader_pipelines.stores.datasets import POOL, Key
 from trader_pipelines_tests.end_to_end import worlds
 from trader_pipelines_tests.end_to_end.tasks import open_gate
 
-VENUES = ("binance", "synthetic")
+#: Venues of the universe, and the kind that their trades are shown to be of.
+VENUES = {"binance": "binance", "synthetic": "synthetic", "alpaca": "alpaca", "kraken": "ccxt"}
 
 #: Every asset of a venue: group, owner, kinds, and what it hangs on.
 ASSETS = {
-    "hot_ticks": ("ticks", "team:market-data", {"postgres", "{venue}"}, set()),
+    "hot_ticks": ("ticks", "team:market-data", {"postgres", "{origin}"}, set()),
     "cold_ticks": ("ticks", "team:market-data", {"parquet"}, {"hot_ticks"}),
     "bars": ("bars", "team:market-data", {"parquet", "polars"}, {"cold_ticks"}),
     "features": ("features", "team:research", {"parquet", "polars"}, {"bars"}),
@@ -36,17 +37,27 @@ ASSETS = {
     ),
 }  # fmt: skip
 
-CHECKS = {
-    "hot_ticks": "certificates_are_complete",
-    "cold_ticks": "cold_equals_hot",
-    "bars": "bars_reconcile_with_ticks",
-    "features": "finite_and_known_in_time",
+#: What looks after both tiers of all venues, and its kinds.
+STORAGE = {
+    "usage": {"postgres", "parquet"},
+    "retention": {"postgres", "parquet"},
+    "migration": {"parquet"},
 }
+
+CHECKS = {
+    "hot_ticks": {"certificates_are_complete", "days_join"},
+    "cold_ticks": {"cold_equals_hot"},
+    "bars": {"bars_reconcile_with_ticks"},
+    "features": {"finite_and_known_in_time"},
+}
+#: They only warn, and stop nothing.
+WARNING = {"days_join"}
 
 JOBS = {
     "day": {"hot_ticks", "cold_ticks", "bars", "features", "labels", "signals"},
     "rebuild": {"cold_ticks", "bars", "features", "labels", "signals"},
     "week": {"training_set", "candidate_model", "champion_model"},
+    "heal": {"hot_ticks"},
 }
 
 
@@ -55,7 +66,7 @@ def defs() -> dg.Definitions:
     return definitions(Platform({"home": "/nowhere"}))
 
 
-def test_graph_of_both_venues_is_the_known_one(defs: dg.Definitions) -> None:
+def test_graph_of_all_venues_is_the_known_one(defs: dg.Definitions) -> None:
     graph = defs.resolve_asset_graph()
     found = {
         tuple(node.key.path): (
@@ -67,9 +78,11 @@ def test_graph_of_both_venues_is_the_known_one(defs: dg.Definitions) -> None:
         for node in graph.asset_nodes
     }
     assert found == {
-        (venue, stage): (group, owner, {kind.format(venue=venue) for kind in kinds}, above)
-        for venue in VENUES
+        (venue, stage): (group, owner, {kind.format(origin=origin) for kind in kinds}, above)
+        for venue, origin in VENUES.items()
         for stage, (group, owner, kinds, above) in ASSETS.items()
+    } | {
+        ("storage", name): ("storage", "team:market-data", k, set()) for name, k in STORAGE.items()
     }
     # No venue hangs on another's.
     assert all(
@@ -93,10 +106,15 @@ def test_every_asset_explains_itself(defs: dg.Definitions) -> None:
 def test_checks_are_blocking_and_one_for_each_claim(defs: dg.Definitions) -> None:
     graph = defs.resolve_asset_graph()
     found = {(*key.asset_key.path, key.name) for key in graph.asset_check_keys}
-    assert found == {(venue, *pair) for venue in VENUES for pair in CHECKS.items()}
+    assert found == {
+        (venue, stage, name)
+        for venue in VENUES
+        for stage, names in CHECKS.items()
+        for name in names
+    }
     for key in graph.asset_check_keys:
         spec = graph.get_check_spec(key)
-        assert spec.blocking
+        assert spec.blocking is (key.name not in WARNING)
         assert spec.description
 
 
@@ -107,7 +125,7 @@ def test_jobs_resolve_to_their_stages_and_checks(defs: dg.Definitions) -> None:
             selected = {tuple(key.path) for key in layer.selected_asset_keys}
             assert selected == {(venue, stage) for stage in stages}
             checks = {key.name for key in layer.asset_graph.asset_check_keys}
-            assert checks == {CHECKS[stage] for stage in stages if stage in CHECKS}
+            assert checks == {name for stage in stages for name in CHECKS.get(stage, ())}
             assert defs.resolve_job_def(f"{venue}_{name}").tags["venue"] == venue
 
 

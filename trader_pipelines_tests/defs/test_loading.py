@@ -54,6 +54,13 @@ defs()
 print(json.dumps({"before": before, "after": sorted(set(read))}))
 """
 
+_CLIENTS = """
+from trader_pipelines.definitions import defs
+found = sorted({node.key.path[0] for node in defs().resolve_asset_graph().asset_nodes})
+clients = [name for name in ("alpaca", "ccxt", "exchange_calendars", "sklearn") if name in sys.modules]
+print(json.dumps({"venues": found, "clients": clients}))
+"""
+
 _REFUSED = """
 from trader_pipelines.core.errors import SettingsError
 from trader_pipelines.definitions import defs
@@ -89,6 +96,12 @@ def test_settings_are_read_when_definitions_load() -> None:
     found = told(_LOAD)
     assert found["before"] == []
     assert "trader_pipelines.settings" in found["after"]
+
+
+def test_definitions_load_without_keys_and_without_the_venues_clients() -> None:
+    found = told(_CLIENTS)
+    assert "alpaca" in found["venues"]
+    assert found["clients"] == []
 
 
 def test_definitions_with_a_wrong_setting_name_it_and_its_value() -> None:

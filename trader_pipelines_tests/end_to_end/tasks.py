@@ -12,8 +12,9 @@ import dagster as dg
 from trader_pipelines import demo
 from trader_pipelines.core.learning.gate import Decision, GateParams, decide
 from trader_pipelines.definitions import definitions
-from trader_pipelines.defs import models
 from trader_pipelines.platform import Platform
+from trader_pipelines.steps import models
+from trader_pipelines.steps.heal import heal
 from trader_pipelines_tests.end_to_end import killing, worlds
 
 #: Lets every candidate through, so that a small world has a champion and signals.
@@ -65,3 +66,39 @@ def with_largest_file(
         "success": ran.success,
         "failures": {step: told.description for step, told in ran.failures.items()},
     }
+
+
+def tiers(home: str, url: str, fatal: int | None = None, count: bool = False) -> list[str]:
+    """The life of both tiers, whole or killed; the points passed."""
+    from trader_pipelines_tests.end_to_end import tiers as lives
+
+    return lives.live(home, url, fatal, count)
+
+
+def mend(
+    home: str,
+    url: str,
+    universe: str,
+    days: list[str],
+    sources: dict[str, str],
+    fatal: int | None = None,
+    count: bool = False,
+) -> list[str]:
+    """Heal these days of the venue `binance`, one after the other; the points passed."""
+    parts = worlds.platform(
+        Path(home),
+        url,
+        universe,
+        archive_url=sources["archive_url"],
+        binance_url=sources["binance_url"],
+    )
+    spec = parts.universe.venue("binance")
+    counter = killing.Counter(fatal, Path(home, "last_words"))
+    if count or fatal is not None:
+        killing.install(counter)
+    with parts.connect() as connection:
+        for day in days:
+            for instrument in spec.instruments.values():
+                report = heal(connection, parts, spec, instrument, date.fromisoformat(day))
+                assert not report.errors
+    return counter.passed

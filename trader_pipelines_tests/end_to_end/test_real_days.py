@@ -17,6 +17,7 @@ from trader_pipelines.core.certificates import Status
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.platform import Platform
 from trader_pipelines.stores import datasets, manifest
+from trader_pipelines.stores.cold import history
 from trader_pipelines.stores.datasets import Key
 from trader_pipelines_tests import tapes
 from trader_pipelines_tests.end_to_end import worlds
@@ -80,6 +81,7 @@ def test_stored_minute_bars_of_a_real_day_equal_the_venues_own(
     assert ran.success
     assert {name: check.passed for name, check in ran.checks.items()} == {
         "certificates_are_complete": True,
+        "days_join": True,
         "cold_equals_hot": True,
         "bars_reconcile_with_ticks": True,
         "finite_and_known_in_time": True,
@@ -177,9 +179,12 @@ def test_day_that_is_mended_later_loses_its_mark(
     state = worlds.rows(database_url)
     assert {row["status"] for row in state["datasets"]} == {"complete"}
     assert len(state["hot_ticks"]) == 5_929
-    # The files of the torn day were swept away.
+    # The files of the torn day were swept away, but for its trades as they were known then.
+    with parts.connect() as connection:
+        (before,) = history.superseded(connection, "binance")
+    assert (before.dataset, before.rows) == ("cold_ticks", 5_928)
     assert set(worlds.files(tmp_path / "home" / "cold")) == {
-        f"cold/{row['path']}" for row in state["datasets"]
+        f"cold/{path}" for path in (before.path, *(row["path"] for row in state["datasets"]))
     }
 
 
