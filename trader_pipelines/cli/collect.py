@@ -109,7 +109,7 @@ def _by_minutes(
     begin: Mapping[str, int],
     options: "Options",
 ) -> "Collecting":
-    from trader_pipelines.collector.windows import collect_windows
+    from trader_pipelines.collector.windows.collect import collect_windows
 
     if begin:
         raise SettingsError(

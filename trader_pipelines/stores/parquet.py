@@ -11,7 +11,7 @@ import polars as pl
 
 from trader_pipelines.core.errors import ChecksumError, DamagedFileError
 from trader_pipelines.stores.cold import encoding
-from trader_pipelines.stores.cold.backend import Backend, at
+from trader_pipelines.stores.cold.backend import Backend, Buffer, at
 from trader_pipelines.stores.cold.seals import seal
 
 SUFFIX = ".parquet"
@@ -113,7 +113,7 @@ def read(root: Backend | Path, path: str, sha256: str) -> pl.DataFrame:
     MissingDataError, ChecksumError, DamagedFileError
         Naming the file.
     """
-    content, where = at(root).get(path), at(root).where(path)
+    content, where = at(root).view(path), at(root).where(path)
     # Hashed beside the decoding, which halves the time of the check; whatever came of a file that
     # has changed is never handed out.
     with ThreadPoolExecutor(1) as beside:
@@ -129,7 +129,7 @@ def read(root: Backend | Path, path: str, sha256: str) -> pl.DataFrame:
         return frame
 
 
-def decode(content: bytes, where: str) -> pl.DataFrame:
+def decode(content: Buffer, where: str) -> pl.DataFrame:
     """The frame of a file's bytes.
 
     Raises
@@ -147,7 +147,7 @@ def decode(content: bytes, where: str) -> pl.DataFrame:
         ) from None
 
 
-def _changed(content: bytes, where: str) -> ChecksumError:
+def _changed(content: Buffer, where: str) -> ChecksumError:
     return ChecksumError(
         f"the file's content has changed since it was written ({len(content)} bytes now)",
         where=where,

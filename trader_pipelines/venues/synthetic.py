@@ -13,7 +13,7 @@ from trader_pipelines.venues.base import DayTrades
 from trader_pipelines.venues.days import Today, check_day, utc_today
 from trader_pipelines.venues.synthetic_market import Market, draw_day, plan_day
 
-MOST_TRADES_PER_DAY = 10_000_000
+MOST_TRADES_PER_DAY = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,8 +120,10 @@ def _bytes(folder: Path, ask: Ask) -> dict[str, float]:
 
 
 def _synthetic(trades: int) -> pl.DataFrame:
-    source = Synthetic(seed=7, effect=0.3, trades_per_day=trades)
-    return source.fetch_day(_instrument("BTCUSDT"), DAY).trades
+    source = Synthetic(seed=7, effect=0.3, trades_per_day=trades * 5 // 4)
+    made = source.fetch_day(_instrument("BTCUSDT"), DAY).trades
+    assert made.height >= trades
+    return made.head(trades)
 
 
 def _instrument(symbol: str) -> Instrument:

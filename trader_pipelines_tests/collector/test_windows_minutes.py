@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trader_pipelines.collector.windows_hours import Hours
-from trader_pipelines.collector.windows_minutes import MINUTE, NOTHING, Ledger, Minute
-from trader_pipelines.collector.windows_stretches import stretches
+from trader_pipelines.collector.windows.hours import Hours
+from trader_pipelines.collector.windows.minutes import MINUTE, NOTHING, Ledger, Minute
+from trader_pipelines.collector.windows.stretches import stretches
 from trader_pipelines.core.instruments import UTC_DAYS
 from trader_pipelines.venues.alpaca_bars import Bar
 from trader_pipelines.venues.alpaca_rows import Row, number

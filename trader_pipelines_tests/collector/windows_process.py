@@ -14,8 +14,8 @@ from typing import Any
 from trader_pipelines.collector.options import Options
 from trader_pipelines.collector.running import run
 from trader_pipelines.collector.status import Status
-from trader_pipelines.collector.windows import collect_windows
-from trader_pipelines.collector.windows_options import Proving
+from trader_pipelines.collector.windows.collect import collect_windows
+from trader_pipelines.collector.windows.options import Proving
 from trader_pipelines.core.instruments import UTC_DAYS, Instrument
 from trader_pipelines.venues.alpaca import Alpaca
 from trader_pipelines.venues.stream_alpaca import AlpacaFeed

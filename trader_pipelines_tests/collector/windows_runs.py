@@ -10,7 +10,7 @@ import polars as pl
 import psycopg
 
 from trader_pipelines.collector.status import Status, SymbolStatus
-from trader_pipelines.collector.windows_status import WindowsStatus
+from trader_pipelines.collector.windows.status import WindowsStatus
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.stores import hot
 from trader_pipelines_tests.collector.windows_process import MINUTE, Venue

@@ -83,7 +83,7 @@ def test_fetch_day_source_tells_seed_and_effect_and_ids_are_reconciled() -> None
         ((1, 1.1, 100), "effect"),
         ((1, math.nan, 100), "effect"),
         ((1, 0.3, 0), "trades_per_day"),
-        ((1, 0.3, 10_000_001), "trades_per_day"),
+        ((1, 0.3, 20_000_001), "trades_per_day"),
     ],
 )
 def test_synthetic_setting_out_of_range_is_named(options, key: str) -> None:

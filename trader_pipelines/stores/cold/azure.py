@@ -73,6 +73,9 @@ class Azure:
         with self._errors(path):
             return bytes(obstore.get(self._store, path).bytes())
 
+    def view(self, path: str) -> bytes:
+        return self.get(path)
+
     def get_spans(self, path: str, spans: Sequence[Span]) -> list[bytes]:
         # Not obstore's get_ranges: it panics where a blob ends before one of them.
         fetched = _merged(spans)

@@ -12,10 +12,10 @@ from trader_pipelines.collector.link import pause
 from trader_pipelines.collector.options import Options
 from trader_pipelines.collector.status import Delays, Meter
 from trader_pipelines.collector.storing import Store
-from trader_pipelines.collector.windows_hours import Hours
-from trader_pipelines.collector.windows_link import AlpacaLink
-from trader_pipelines.collector.windows_minutes import MINUTE, Ledger, Minute
-from trader_pipelines.collector.windows_options import Proving
+from trader_pipelines.collector.windows.hours import Hours
+from trader_pipelines.collector.windows.link import AlpacaLink
+from trader_pipelines.collector.windows.minutes import MINUTE, Ledger, Minute
+from trader_pipelines.collector.windows.options import Proving
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.core.trades import TRADES
 from trader_pipelines.stores import database

@@ -10,9 +10,9 @@ from typing import Protocol
 
 from trader_pipelines.collector.aside import unless
 from trader_pipelines.collector.link import back_off, pause
-from trader_pipelines.collector.windows_intake import Symbol, WindowIntake, frame
-from trader_pipelines.collector.windows_minutes import MINUTE, NOTHING, Open
-from trader_pipelines.collector.windows_stretches import stretches
+from trader_pipelines.collector.windows.intake import Symbol, WindowIntake, frame
+from trader_pipelines.collector.windows.minutes import MINUTE, NOTHING, Open
+from trader_pipelines.collector.windows.stretches import stretches
 from trader_pipelines.core.errors import TraderError
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.stores import database

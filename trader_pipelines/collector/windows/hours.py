@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from trader_pipelines.collector.windows_minutes import MINUTE
+from trader_pipelines.collector.windows.minutes import MINUTE
 from trader_pipelines.core.errors import MissingDataError
 from trader_pipelines.core.sessions import day_bounds, days_of
 

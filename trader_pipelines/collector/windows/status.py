@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from trader_pipelines.collector.status import Delays, Status, SymbolStatus
-from trader_pipelines.collector.windows_intake import Symbol, WindowIntake
-from trader_pipelines.collector.windows_minutes import MINUTE
+from trader_pipelines.collector.windows.intake import Symbol, WindowIntake
+from trader_pipelines.collector.windows.minutes import MINUTE
 
 #: Nothing proven for so long beyond the delay, nanoseconds, and a symbol is not whole.
 _LATE = 3 * MINUTE

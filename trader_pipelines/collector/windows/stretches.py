@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from trader_pipelines.collector.windows_hours import Hours
-from trader_pipelines.collector.windows_minutes import MINUTE, Ledger
+from trader_pipelines.collector.windows.hours import Hours
+from trader_pipelines.collector.windows.minutes import MINUTE, Ledger
 
 #: Trades that are asked for and replaced at once: five pages.
 MOST = 50_000

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 from trader_pipelines.collector.link import pause
 from trader_pipelines.collector.options import Options
 from trader_pipelines.collector.status import Status
-from trader_pipelines.collector.windows_intake import WindowIntake
-from trader_pipelines.collector.windows_options import Proving
-from trader_pipelines.collector.windows_proving import Prover, Rest
-from trader_pipelines.collector.windows_status import status
+from trader_pipelines.collector.windows.intake import WindowIntake
+from trader_pipelines.collector.windows.options import Proving
+from trader_pipelines.collector.windows.proving import Prover, Rest
+from trader_pipelines.collector.windows.status import status
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.stores.live import LiveWriter
 from trader_pipelines.venues.stream_alpaca import AlpacaFeed
@@ -54,7 +54,7 @@ async def collect_windows(
         Set to end it.
     report : callable
         Told a `Status` every `Options.report` seconds; its symbols are
-        `windows_status.WindowsStatus`.
+        `collector.windows.status.WindowsStatus`.
     begin : int, optional
         From which nanosecond on its day has to be whole. Without it, from the beginning of the
         session that is on, so that today can become complete.
