@@ -236,7 +236,7 @@ class Platform:
     @cached_property
     def cold(self) -> "Backend":
         """Where the Parquet files are kept; nothing is asked of it yet."""
-        from trader_pipelines.stores.cold.backend import open_backend
+        from trader_pipelines.stores.cold.opening import open_backend
 
         return open_backend(self.settings.cold_place)
 

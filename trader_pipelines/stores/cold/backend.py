@@ -1,4 +1,4 @@
-"""Where cold files lie, a folder or an Azure container: written once, whole or not at all."""
+"""Where cold files lie: written once, whole or not at all."""
 
 import mmap
 import os
@@ -12,7 +12,6 @@ from trader_pipelines.core.errors import (
     ChecksumError,
     DamagedFileError,
     MissingDataError,
-    SettingsError,
     TraderError,
 )
 from trader_pipelines.stores.files import disk_errors, sync_folder, write_atomic
@@ -60,26 +59,6 @@ class Backend(Protocol):
 
     def present(self) -> bool:
         """Whether the root itself is there."""
-
-
-def open_backend(url: str) -> Backend:
-    """The backend of a folder, ``file:///…`` or ``az://container/prefix``.
-
-    Raises
-    ------
-    SettingsError
-        When the address cannot be one.
-    """
-    if url.startswith(SCHEME):
-        from trader_pipelines.stores.cold.azure import Azure
-
-        container, _, prefix = url.removeprefix(SCHEME).strip("/").partition("/")
-        if not container:
-            raise _address("it names no container")
-        return Azure(container, prefix)
-    if "://" in url and not url.startswith("file:///"):
-        raise _address("neither a folder nor file:/// nor az://")
-    return Disk(Path(url.removeprefix("file://")))
 
 
 def at(root: Backend | Path) -> Backend:
@@ -170,12 +149,4 @@ def taken(where: str) -> ChecksumError:
         "another content lies under this name; nothing was overwritten",
         where=where,
         remedy="run `trader cold verify`; remove the file if no manifest row names it",
-    )
-
-
-def _address(why: str) -> SettingsError:
-    return SettingsError(
-        f"cold_url is no address of a store: {why}",
-        where="environment, TRADER_COLD_URL",
-        remedy="set a folder, file:///… or az://container/prefix",
     )

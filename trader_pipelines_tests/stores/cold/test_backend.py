@@ -17,7 +17,8 @@ from trader_pipelines.core.errors import (
     TraderError,
 )
 from trader_pipelines.stores.cold.azure import Azure
-from trader_pipelines.stores.cold.backend import Backend, Disk, at, open_backend
+from trader_pipelines.stores.cold.backend import Backend, Disk, at
+from trader_pipelines.stores.cold.opening import open_backend
 
 
 def test_store_keeps_files_and_never_overwrites(store: Backend):
