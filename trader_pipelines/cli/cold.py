@@ -154,6 +154,8 @@ def _progress(unit: str) -> "Iterator[Progress]":
 def _table(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.table import Table
 
+    if not rows:
+        return
     table = Table(title=title, title_justify="left")
     for name in header:
         table.add_column(name, justify="right" if name == "trades" else "left", overflow="fold")
@@ -165,4 +167,7 @@ def _table(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> 
 def _screen() -> "Console":
     from rich.console import Console
 
-    return Console()
+    screen = Console()
+    if not screen.is_terminal:
+        screen.width = max(screen.width, 110)
+    return screen

@@ -28,18 +28,31 @@ def storage(as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(title="storage", title_justify="left")
-    figures = ("trades", "bytes", "bytes a trade", "cost a month")
-    for name in ("tier", "venue", "symbol", "month", *figures):
-        table.add_column(name, justify="right" if name in figures else "left")
+    for name in ("tier", "venue", "symbol", "month"):
+        table.add_column(name, overflow="fold")
+    for name in ("trades", "size", "B/trade", "cost/month"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in found.iter_rows(named=True):
         place = (row["tier"], row["venue"], row["symbol"], f"{row['month']:%Y-%m}")
         table.add_row(*place, *_figures(row))
     table.add_section()
     for row in tiers(found).iter_rows(named=True):
         table.add_row(row["tier"], "all", "", "", *_figures(row))
-    Console().print(table)
+    screen = Console()
+    if not screen.is_terminal:
+        screen.width = max(screen.width, 110)
+    screen.print(table)
 
 
 def _figures(row: dict[str, float]) -> tuple[str, ...]:
     each = "-" if row["bytes_a_trade"] is None else f"{row['bytes_a_trade']:.2f}"
-    return f"{row['trades']:,}", f"{row['bytes']:,}", each, f"{row['monthly_cost']:.4f}"
+    return f"{row['trades']:,}", _size(row["bytes"]), each, f"{row['monthly_cost']:.4f}"
+
+
+def _size(count: float) -> str:
+    """Bytes for a person, in powers of a thousand as prices are."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1_000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1_000
+    return f"{count:.1f} TB"

@@ -80,7 +80,7 @@ def days(context: Context) -> list[date]:
     if last is not None and keys[-1] > (asked := date.fromisoformat(last)):
         raise MissingDataError(
             f"there is no session on {asked}, a {asked:%A}; the next one is that of {keys[-1]}",
-            where=f"run {op.run_id[:8]}, end of the range of partitions",
+            where=f"run {op.run.run_id[:8]}, end of the range of partitions",
             remedy="end the range on a day on which the exchange is open",
         )
     return keys

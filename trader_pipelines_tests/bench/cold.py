@@ -22,6 +22,8 @@ from trader_pipelines.core.certificates import Status
 from trader_pipelines.core.instruments import Instrument
 from trader_pipelines.core.trades import NS_PER_DAY, TRADES
 from trader_pipelines.stores import database, embedded, manifest, parquet
+from trader_pipelines.stores.cold import encoding
+from trader_pipelines.stores.cold.seals import seal
 from trader_pipelines.stores.cold.ticks import plan, ticks
 from trader_pipelines.venues.synthetic import Synthetic
 from trader_pipelines_tests.tapes import market_data
@@ -184,10 +186,12 @@ def _plan_and_cost() -> dict[str, float]:
             embedded.remove(home)
 
 
-def _entry(symbol: str, day: date, written: parquet.WrittenFile) -> manifest.DatasetEntry:
+def _entry(
+    symbol: str, day: date, written: parquet.WrittenFile, seals: str | None = None
+) -> manifest.DatasetEntry:
     return manifest.DatasetEntry(
         "cold_ticks", "synthetic", symbol, day, written.path, written.rows, written.bytes,
-        written.sha256, "0" * 64, 1, "1", Status.COMPLETE, synthetic=True,
+        written.sha256, "0" * 64, 1, "1", Status.COMPLETE, synthetic=True, seals=seals,
     )  # fmt: skip
 
 
@@ -195,8 +199,10 @@ def _planning(connection: Any) -> dict[str, float]:
     symbols = [f"S{n:03d}" for n in range(100)]
     days = [DAY + timedelta(n) for n in range(100)]
     file = parquet.WrittenFile("cold_ticks/x.parquet", 1, 1, "0" * 64)
+    sealed = seal(encoding.encode(_synthetic(1_000_000), _ABOUT))
+    entries = [_entry(s, d, file, sealed) for s in symbols for d in days]
     with connection.transaction():
-        manifest.put_datasets(connection, [_entry(s, d, file) for s in symbols for d in days])
+        manifest.put_datasets(connection, entries)
     connection.execute("analyze datasets")
 
     def planning() -> None:
