@@ -21,7 +21,7 @@ ui: $(VENV)/.runs  ## the Dagster web UI over the same instance
 	@$(BIN)/trader ui
 
 test: $(VENV)/.tests  ## all tests but the long ones
-	@$(BIN)/python -m pytest -m "not long" -n auto --dist loadfile
+	@$(BIN)/python -m pytest -m "not long" -n auto --maxprocesses 8 --dist loadfile
 
 test-long: $(VENV)/.tests  ## the soak and kill tests
 	@$(BIN)/python -m pytest -m long
